@@ -1,0 +1,1 @@
+"""Values and verdicts; the standard library only."""

@@ -1,0 +1,125 @@
+"""Everything that can go wrong, as verdicts; which status a verdict has is `http.errors`' business.
+
+    GatewayError
+      RequestRefused            the request itself cannot be served, whatever the workspace holds
+        BadParameter            a query parameter or header that is wrong
+        BadSessionId            not an id at all
+        PathRefused             traversal, absolute, NUL, not UTF-8, too long, a link that leaves
+        CredentialsRejected     missing, malformed, unknown, expired: one verdict
+        ScopeMissing            a good key that may not do this
+        RetryLater              not now; carries when to come back
+          TooManyRequests       over a rate
+          ShuttingDown          draining
+      Verdict                   an authoritative answer about the workspace: never falls back
+        SessionNotFound         no such session
+        ForeignSession          a session this key may not see
+        PathNotFound            nothing at that path
+        NotAFile                a directory where a file is needed
+        NotADirectory           a file where a directory is needed
+        NotReadable             a FIFO, socket or device, or no permission to read
+        TooLarge                over a limit
+      Outage                    not an answer: another executor may know better
+        Unavailable             the executor cannot be reached or cannot work
+
+    StreamBroken                after the first byte; not a GatewayError, so nothing can render it
+"""
+
+
+class GatewayError(Exception):
+    """The root of what may be rendered; `message` is written for the client."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class RequestRefused(GatewayError):
+    """The request itself cannot be served."""
+
+
+class BadParameter(RequestRefused):
+    """A query parameter or header that is wrong; the message names it."""
+
+
+class BadSessionId(RequestRefused):
+    """The session id is not of the form `[A-Za-z0-9][A-Za-z0-9_-]{0,127}`."""
+
+
+class PathRefused(RequestRefused):
+    """A path that is never looked up, or a link on the way that leaves the workspace."""
+
+
+class CredentialsRejected(RequestRefused):
+    """No valid credential; *reason* is for logs and metrics only, the client is not told."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__("missing or invalid credentials")
+        self.reason = reason
+
+
+class ScopeMissing(RequestRefused):
+    """The key is good, but may not do this."""
+
+
+class RetryLater(RequestRefused):
+    """Not now; *retry_after_s* says when it is worth another try."""
+
+    def __init__(self, message: str, retry_after_s: int) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class TooManyRequests(RetryLater):
+    """Over a rate limit; *limit* names it for logs and metrics."""
+
+    def __init__(self, limit: str, message: str, retry_after_s: int) -> None:
+        super().__init__(message, retry_after_s)
+        self.limit = limit
+
+
+class ShuttingDown(RetryLater):
+    """The gateway is draining and takes no new work."""
+
+
+class Verdict(GatewayError):
+    """An authoritative answer about a workspace; falling back would hide it."""
+
+
+class SessionNotFound(Verdict):
+    """There is no such session."""
+
+
+class ForeignSession(Verdict):
+    """The session exists, but not for this key."""
+
+
+class PathNotFound(Verdict):
+    """There is nothing at that path."""
+
+
+class NotAFile(Verdict):
+    """A directory where a file is needed."""
+
+
+class NotADirectory(Verdict):
+    """A file where a directory is needed."""
+
+
+class NotReadable(Verdict):
+    """Not a regular file (FIFO, socket, device), or the gateway may not read it."""
+
+
+class TooLarge(Verdict):
+    """Over a limit; the message names it."""
+
+
+class Outage(GatewayError):
+    """The executor gave no answer; the next one in the chain may have one."""
+
+
+class Unavailable(Outage):
+    """The executor cannot be reached, or cannot do its work."""
+
+
+class StreamBroken(Exception):
+    """The body cannot be completed; the connection is reset and nothing else is said."""

@@ -1,0 +1,89 @@
+"""The values that travel between the floors: who asks, for which session, and what lies there."""
+
+import re
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import Enum, StrEnum
+from fnmatch import fnmatchcase
+from typing import NamedTuple
+
+from gateway.domain.errors import BadSessionId, ScopeMissing
+from gateway.domain.paths import WorkspacePath
+
+_SESSION_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
+
+
+class Scope(StrEnum):
+    """What a key may do."""
+
+    SESSIONS_READ = "sessions:read"
+    SESSIONS_WRITE = "sessions:write"
+    FILES_READ = "files:read"
+    ARCHIVES_READ = "archives:read"
+    LINKS_WRITE = "links:write"
+    ADMIN = "admin"
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """The holder of a valid key, as far as the gateway needs to know it.
+
+    *sessions* are shell patterns (`team-*`); a session that matches none does not exist for it.
+    """
+
+    key_id: str
+    org: str
+    scopes: frozenset[Scope]
+    sessions: tuple[str, ...] = ("*",)
+    expires: datetime | None = field(default=None, compare=False)
+
+    def require(self, scope: Scope) -> None:
+        """Raise `ScopeMissing` unless the key has *scope*; `admin` has every scope."""
+        if scope not in self.scopes and Scope.ADMIN not in self.scopes:
+            raise ScopeMissing(f"this key lacks the scope {scope}")
+
+    def may_see(self, session_id: str) -> bool:
+        """Whether one of the key's session patterns matches."""
+        return any(fnmatchcase(session_id, pattern) for pattern in self.sessions)
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One record whose files are a workspace; called task or run elsewhere."""
+
+    id: str
+
+    @staticmethod
+    def parse_id(text: str) -> str:
+        """Return *text* if it is a session id; raise `BadSessionId` if not."""
+        if _SESSION_ID.fullmatch(text) is None:
+            raise BadSessionId("invalid session id")
+        return text
+
+
+class Kind(Enum):
+    """What an entry is. A link that stays inside is of the kind it leads to."""
+
+    FILE = "file"
+    DIRECTORY = "directory"
+    SYMLINK = "symlink"  # leaves the workspace, dangles or loops
+    OTHER = "other"  # FIFO, socket, device
+    UNKNOWN = "unknown"
+
+
+class Entry(NamedTuple):
+    """One thing in a workspace.
+
+    *size* in bytes is never a link's own length, and None if it is unknown; *version* is a strong
+    validator: equal versions mean equal bytes. *problem* says why an entry is not all it should be:
+    a directory that could not be entered, for one.
+    """
+
+    path: WorkspacePath
+    kind: Kind
+    size: int | None
+    mtime_ns: int
+    mode: int
+    is_link: bool = False
+    version: str | None = None
+    problem: str | None = None

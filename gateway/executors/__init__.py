@@ -1,0 +1,1 @@
+"""Plug-ins that reach workspaces; they do not import each other."""

@@ -1,0 +1,1 @@
+"""The only floor, with `app`, that speaks aiohttp.web."""

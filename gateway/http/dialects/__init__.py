@@ -1,0 +1,1 @@
+"""The published HTTP surfaces: parse, call, render."""

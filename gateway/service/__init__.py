@@ -1,0 +1,1 @@
+"""The use cases: no HTTP word, no I/O library."""
