@@ -5,12 +5,21 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum, StrEnum
 from fnmatch import fnmatchcase
-from typing import NamedTuple
+from typing import NamedTuple, NewType
 
 from gateway.domain.errors import BadSessionId, ScopeMissing
 from gateway.domain.paths import WorkspacePath
 
 _SESSION_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
+
+SessionId = NewType("SessionId", str)
+
+
+def parse_session_id(text: str) -> SessionId:
+    """Return *text* as the session id it is; raise `BadSessionId` if it is none."""
+    if _SESSION_ID.fullmatch(text) is None:
+        raise BadSessionId("invalid session id")
+    return SessionId(text)
 
 
 class Scope(StrEnum):
@@ -51,14 +60,7 @@ class Principal:
 class Session:
     """One record whose files are a workspace; called task or run elsewhere."""
 
-    id: str
-
-    @staticmethod
-    def parse_id(text: str) -> str:
-        """Return *text* if it is a session id; raise `BadSessionId` if not."""
-        if _SESSION_ID.fullmatch(text) is None:
-            raise BadSessionId("invalid session id")
-        return text
+    id: SessionId
 
 
 class Kind(Enum):

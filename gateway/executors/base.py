@@ -34,9 +34,10 @@ class FileStream(ABC):
     """An open regular file. What it gives is exact, or it raises `StreamBroken`.
 
     *entry* was read from the open file itself. *descriptor*, if there is one, may be sent from
-    by position while the stream is open.
+    by position while the stream is open. *source* names the executor that answered.
     """
 
+    source: str
     entry: Entry
     descriptor: int | None = None
 
@@ -47,6 +48,16 @@ class FileStream(ABC):
     @abstractmethod
     def chunks(self, first: int, count: int) -> AsyncIterator[bytes]:
         """Yield exactly *count* bytes from position *first*, in pieces of a bounded size."""
+
+
+class Walk(ABC):
+    """A walk that has begun; iterate it once for batches of entries. *source* as in `FileStream`."""
+
+    source: str
+
+    @abstractmethod
+    def __aiter__(self) -> AsyncIterator[Sequence[Entry]]:
+        """Yield batches; raise an `Outage` or `StreamBroken` if the rest cannot be had."""
 
 
 class Executor(ABC):
@@ -90,11 +101,11 @@ class Executor(ABC):
         depth: int,
         after: WorkspacePath | None = None,
         selection: Selection | None = None,
-    ) -> AsyncIterator[Sequence[Entry]]:
-        """Yield batches of what lies below the directory *path*, in the order of `WorkspacePath`.
+    ) -> AbstractAsyncContextManager[Walk]:
+        """Begin to list what lies below the directory *path*, in the order of `WorkspacePath`.
 
         Goes *depth* levels down (1: the direct children), starts strictly behind *after*, and
         never enters a linked directory. An entry that cannot be read is yielded with a `problem`;
-        it is not the end of the listing. The first batch may be empty; getting it raises what
-        `open` raises, with `NotADirectory` for a file.
+        it is not the end of the listing. Entering raises what `open` raises, with `NotADirectory`
+        for a file.
         """

@@ -1,0 +1,96 @@
+"""The composition root: turns a config into applications that are ready to serve."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+import structlog
+from aiohttp import web
+
+from gateway.auth.authenticator import Authenticator
+from gateway.config.model import Config, Key
+from gateway.domain.model import Principal, Scope
+from gateway.executors.base import Executor
+from gateway.executors.registry import executor_class
+from gateway.http.authn import Endpoint, Gate
+from gateway.http.boundary import boundary
+from gateway.http.context import add_common_headers
+from gateway.http.dialects.base import Dialect
+from gateway.http.dialects.shannon import Shannon
+from gateway.http.health import HealthRoutes, Lifecycle
+from gateway.http.pace import PACE_LIMITS, PaceLimits
+from gateway.http.throttle import Throttle
+from gateway.service.workspaces import Bounds, Workspaces
+
+log = structlog.get_logger()
+
+_ANONYMOUS = Principal(
+    "anonymous",
+    "default",
+    frozenset({Scope.SESSIONS_READ, Scope.FILES_READ, Scope.ARCHIVES_READ}),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Apps:
+    """What one config serves: the public application, and the one for operators."""
+
+    main: web.Application
+    admin: web.Application
+
+
+@asynccontextmanager
+async def wired(config: Config, lifecycle: Lifecycle) -> AsyncIterator[Apps]:
+    """Start what *config* names and yield the applications on top of it."""
+    async with AsyncExitStack() as stack:
+        executors = {
+            name: await stack.enter_async_context(
+                executor_class(section.type).running(name, section)
+            )
+            for name, section in config.executors.items()
+        }
+        health = HealthRoutes(list(executors.values()), lifecycle)
+        main, admin = _application(), _application()
+        main[PACE_LIMITS] = PaceLimits(config.server.idle_timeout, config.server.min_rate)
+        gate = _gate(config, lifecycle)
+        for dialect in _dialects(config, executors):
+            for route in dialect.routes():
+                main.router.add_get(route.template, Endpoint(dialect, route, gate).serve)
+        health.add_to(main, with_metrics=False)
+        health.add_to(admin, with_metrics=True)
+        yield Apps(main, admin)
+
+
+def _application() -> web.Application:
+    app = web.Application(middlewares=[boundary])
+    app.on_response_prepare.append(add_common_headers)
+    return app
+
+
+def _dialects(config: Config, executors: Mapping[str, Executor]) -> list[Dialect]:
+    limits = config.limits
+    workspaces = Workspaces(
+        executors[config.placement.default.executor],
+        Bounds(limits.file, limits.list_entries, limits.depth),
+    )
+    return [Shannon(workspaces)]
+
+
+def _gate(config: Config, lifecycle: Lifecycle) -> Gate:
+    auth, limits = config.auth, config.limits
+    if auth.allow_unauthenticated:
+        log.warning("open_access", hint="auth.allow_unauthenticated lets everybody read everything")
+    elif not auth.keys:
+        log.warning("no_keys", hint="auth.keys is empty: nobody gets in")
+    return Gate(
+        Authenticator((bytes.fromhex(key.sha256), _principal(key)) for key in auth.keys),
+        anonymous=_ANONYMOUS if auth.allow_unauthenticated else None,
+        failures=Throttle("auth_failures_per_minute", limits.auth_failures_per_minute),
+        requests=Throttle("requests_per_minute", limits.requests_per_minute),
+        trusted_proxies=config.server.trusted_proxies,
+        lifecycle=lifecycle,
+    )
+
+
+def _principal(key: Key) -> Principal:
+    return Principal(key.id, key.org, frozenset(key.scopes), tuple(key.sessions), key.expires)

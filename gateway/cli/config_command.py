@@ -1,0 +1,56 @@
+"""`workspace-gateway config`: what a config may say, what one does say, and one to start from."""
+
+import json
+
+import click
+
+from gateway.cli.config_file import ExecutorModels, config_option, read_config
+from gateway.config.load import default_text
+from gateway.config.model import config_model
+from gateway.config.written_yaml import written
+
+_DIGITS_SHOWN = 8
+
+
+@click.group()
+def config() -> None:
+    """Print the schema, a config, a start."""
+
+
+@config.command(
+    epilog="""\b
+Examples:
+  workspace-gateway config schema > gateway.schema.json
+  # then, in the first line of the config, for editors with a YAML language server:
+  # yaml-language-server: $schema=gateway.schema.json
+"""
+)
+def schema() -> None:
+    """Print the JSON Schema of the config, for editors."""
+    click.echo(json.dumps(config_model(ExecutorModels()).model_json_schema(), indent=2))
+
+
+@config.command(
+    epilog="""\b
+Examples:
+  workspace-gateway config show --config gateway.yaml
+"""
+)
+@config_option
+def show(file: str | None) -> None:
+    """Print the config in force: defaults filled in, variables replaced, secrets redacted."""
+    data = read_config(file).model_dump(mode="json")
+    for key in data["auth"]["keys"]:
+        key["sha256"] = f"{key['sha256'][:_DIGITS_SHOWN]}…"
+    click.echo(written(data), nl=False)
+
+
+@config.command(
+    epilog="""\b
+Examples:
+  workspace-gateway config init > gateway.yaml
+"""
+)
+def init() -> None:
+    """Print the annotated default, to start a config from."""
+    click.echo(default_text(), nl=False)

@@ -1,0 +1,49 @@
+"""The config of a command: where it comes from, and what happens when it cannot be used."""
+
+from collections.abc import Iterator, Mapping
+from typing import NoReturn
+
+import click
+from pydantic import BaseModel
+
+from gateway.cli.exits import Exit
+from gateway.config.errors import ConfigError
+from gateway.config.load import default_data, from_mapping, load
+from gateway.config.model import Config
+from gateway.executors.registry import executor_class, executor_types
+
+BUILT_IN = "built-in default"
+
+config_option = click.option(
+    "--config", "file", metavar="FILE", help="The YAML config; without it, the built-in default."
+)
+
+
+class ExecutorModels(Mapping[str, type[BaseModel]]):
+    """The config model of each executor type; a plug-in is imported when its model is asked for."""
+
+    def __getitem__(self, type_name: str) -> type[BaseModel]:
+        return executor_class(type_name).Config
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(executor_types())
+
+    def __len__(self) -> int:
+        return len(list(executor_types()))
+
+
+def read_config(file: str | None) -> Config:
+    """Return the config; print every problem and leave with exit code 2 if there are any."""
+    try:
+        if file is None:
+            return from_mapping(default_data(), ExecutorModels(), BUILT_IN)
+        return load(file, ExecutorModels())
+    except ConfigError as exc:
+        refuse(exc)
+
+
+def refuse(error: ConfigError) -> NoReturn:
+    """Print the problems and leave with exit code 2."""
+    for problem in error.problems:
+        click.secho(str(problem), fg="red", err=True)
+    raise click.exceptions.Exit(Exit.USAGE) from error

@@ -1,0 +1,133 @@
+"""`workspace-gateway demo`: the gateway on a sample workspace, with commands ready to paste."""
+
+import fcntl
+import os
+import shlex
+import shutil
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import click
+
+from gateway.auth.api_key import new_key
+from gateway.cli.config_file import refuse
+from gateway.cli.first_start import config_for_root, key_entry
+from gateway.cli.sample import write_sample
+from gateway.config.errors import ConfigError
+
+_HOST = "127.0.0.1"
+_MARK = ".made-by-workspace-gateway-demo"
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  workspace-gateway demo
+  workspace-gateway demo --port 9000
+  WORKSPACE_GATEWAY_KEY=sk_test_123456 workspace-gateway demo
+"""
+)
+@click.option(
+    "--port",
+    default=8080,
+    show_default=True,
+    type=click.IntRange(1, 65534),
+    help="Where to listen; the port after it serves metrics.",
+)
+@click.option(
+    "--dir",
+    "directory",
+    default=".demo",
+    show_default=True,
+    metavar="DIR",
+    help="Where the sample goes; it is removed at the end.",
+)
+def demo(port: int, directory: str) -> int:
+    """Run the gateway on a sample workspace.
+
+    The key is a new one each time, or the one in WORKSPACE_GATEWAY_KEY. Only this machine can
+    reach the gateway. Ctrl-C ends it and removes the sample.
+    """
+    key = os.environ.get("WORKSPACE_GATEWAY_KEY") or new_key("demo")
+    _need_free(port, port + 1)
+    with _sample(directory) as root:
+        return _serve(root, port, key)
+
+
+def _serve(root: str, port: int, key: str) -> int:
+    # Imported here: it brings the whole gateway along, which `demo --help` can do without.
+    from gateway.cli.serve import run
+
+    server = {"port": port, "admin": {"host": _HOST, "port": port + 1}, "grace": "0s"}
+    try:
+        config = config_for_root(root, [key_entry("demo", key)], server)
+    except ConfigError as exc:
+        refuse(exc)
+    return run(config, on_ready=lambda: click.echo(_welcome(port, key)))
+
+
+def _welcome(port: int, key: str) -> str:
+    header = f"-H {shlex.quote(f'X-API-Key: {key}')}"
+    files = f"http://{_HOST}:{port}/api/v1/sessions/demo/files"
+    return f"""
+The gateway listens on http://{_HOST}:{port}. Ctrl-C ends it. Paste these into another terminal:
+
+# a listing, and everything below it
+curl {header} '{files}'
+curl {header} '{files}?recursive=true'
+
+# one file
+curl {header} '{files}/output/results.csv'
+
+# a download that was cut off after 100 bytes, and goes on from there
+curl {header} -r 0-99 -o chart.png '{files}/output/chart.png'
+curl {header} -C - -o chart.png '{files}/output/chart.png'
+
+# is it ready, and what has it done
+curl 'http://{_HOST}:{port}/readyz'
+curl 'http://{_HOST}:{port + 1}/metrics'
+"""
+
+
+def _need_free(*ports: int) -> None:
+    """Leave with one line of advice if a port is taken."""
+    for port in ports:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((_HOST, port))
+            except OSError as exc:
+                other = 9000 if ports[0] < 9000 else 8000
+                message = f"port {port}: {exc.strerror}; try another: make demo PORT={other}"
+                raise _failed(message) from exc
+
+
+@contextmanager
+def _sample(directory: str) -> Iterator[str]:
+    """Yield the root of a sample made below *directory*, and remove it at the end.
+
+    Only what a demo has made is ever removed: a directory that holds anything else is refused.
+    """
+    mark = os.path.join(directory, _MARK)
+    try:
+        os.makedirs(directory, exist_ok=True)
+        if set(os.listdir(directory)) - {_MARK, "workspaces"} or (
+            os.listdir(directory) and not os.path.lexists(mark)
+        ):
+            raise _failed(f"{directory}: holds other files; try another: demo --dir NAME")
+        with open(mark, "w", encoding="utf-8") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            root = os.path.join(directory, "workspaces")
+            shutil.rmtree(root, ignore_errors=True)  # what a demo that was killed has left
+            try:
+                write_sample(root)
+                yield root
+            finally:
+                shutil.rmtree(directory)
+    except BlockingIOError as exc:
+        raise _failed(f"{directory}: another demo uses it; try another: demo --dir NAME") from exc
+
+
+def _failed(message: str) -> click.ClickException:
+    return click.ClickException(message)  # whose exit code is 1, `Exit.FAILED`

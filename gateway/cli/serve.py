@@ -1,0 +1,92 @@
+"""`workspace-gateway serve`: the gateway."""
+
+import asyncio
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+
+import click
+
+from gateway.cli.config_file import ExecutorModels, read_config, refuse
+from gateway.cli.first_start import config_for_root, keys_beside, keys_file
+from gateway.config.errors import ConfigError
+from gateway.config.load import load
+from gateway.config.model import Config
+
+
+def run(
+    config: Config,
+    *,
+    reload: Callable[[], Config] | None = None,
+    on_ready: Callable[[], None] = lambda: None,
+) -> int:
+    """Serve *config* until SIGTERM or SIGINT and return the exit code.
+
+    *reload* gives the config that SIGHUP brings into force; without it, the same again.
+    """
+    renew = reload or (lambda: config)
+    with tempfile.TemporaryDirectory(prefix="workspace-gateway-") as directory:
+        if config.server.workers > 1:
+            # Read by prometheus_client when it is imported, which is why the imports stand below.
+            os.environ["PROMETHEUS_MULTIPROC_DIR"] = directory
+        from gateway.listeners import PortTaken
+        from gateway.server import serve as serve_alone
+        from gateway.telemetry.logging import configure
+        from gateway.workers import Workers
+
+        configure()
+        try:
+            if config.server.workers > 1:
+                return Workers(config, renew).run(on_ready)
+            asyncio.run(serve_alone(config, renew, on_ready, shared=False))
+        except PortTaken as exc:
+            click.echo(str(exc), err=True)
+            return 1
+    return 0
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  workspace-gateway serve --root ./workspaces
+  workspace-gateway serve --config /etc/workspace-gateway/gateway.yaml
+  workspace-gateway serve --config gateway.yaml --port 9000 --workers 2
+"""
+)
+@click.option("--config", "-c", "file", metavar="FILE", help="The config; SIGHUP reads it again.")
+@click.option("--root", metavar="DIR", help="Serve DIR without a config; makes a key at first.")
+@click.option("--host", metavar="HOST", help="Overrides server.host.")
+@click.option("--port", type=click.IntRange(0, 65535), help="Overrides server.port.")
+@click.option("--workers", type=click.IntRange(1), help="Overrides server.workers.")
+def serve(
+    file: str | None, root: str | None, host: str | None, port: int | None, workers: int | None
+) -> int:
+    """Run the gateway.
+
+    Without --config, the local directory --root (default: ./workspaces) is served; the key that
+    is made on the first start is shown once, and its digest kept beside the directory.
+    """
+    if file is not None and root is not None:
+        raise click.UsageError("--root is for a start without --config; set executors.local.root")
+    given = {"host": host, "port": port, "workers": workers}
+    overrides = {name: value for name, value in given.items() if value is not None}
+    if file is not None:
+        return run(_overridden(read_config(file), overrides), reload=_reloader(file, overrides))
+    directory = root or "workspaces"
+    try:
+        keys, new_key = keys_beside(directory)
+        config = config_for_root(directory, keys, overrides)
+    except ConfigError as exc:
+        refuse(exc)
+    if new_key is not None:
+        click.echo(f"made a key, shown only now; its digest is in {keys_file(directory)}", err=True)
+        click.echo(new_key)
+    return run(config)
+
+
+def _reloader(file: str, overrides: Mapping[str, object]) -> Callable[[], Config]:
+    return lambda: _overridden(load(file, ExecutorModels()), overrides)
+
+
+def _overridden(config: Config, overrides: Mapping[str, object]) -> Config:
+    return config.model_copy(update={"server": config.server.model_copy(update=overrides)})

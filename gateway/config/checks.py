@@ -1,0 +1,71 @@
+"""What the parts of a config say about each other; works on raw data, beside the models."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple
+
+from gateway.config.errors import Loc, did_you_mean, dotted
+
+
+class Finding(NamedTuple):
+    """Something wrong at *loc*; nothing else needs to be said about what lies below *covers*."""
+
+    loc: Loc
+    message: str
+    covers: Loc
+
+
+def cross_check(data: Mapping[str, object], types: Iterable[str]) -> Iterator[Finding]:
+    """Yield what is wrong between the parts of *data*; parts of a wrong shape are passed over."""
+    executors = _mapping(data.get("executors"))
+    yield from _types(executors, sorted(types))
+    yield from _placement(data, executors)
+    keys = _mapping(data.get("auth")).get("keys")
+    yield from _unique(keys, "id")
+    yield from _unique(keys, "sha256")
+
+
+def named_types(data: Mapping[str, object]) -> set[object]:
+    """Return every `type:` that an executor of *data* has."""
+    executors = _mapping(data.get("executors")).values()
+    return {type_ for one in executors if isinstance(type_ := _mapping(one).get("type"), str)}
+
+
+def _types(executors: Mapping[str, object], types: list[str]) -> Iterator[Finding]:
+    for name, config in executors.items():
+        covers: Loc = ("executors", name)
+        if not isinstance(config, dict):
+            continue
+        if "type" not in config:
+            yield Finding((*covers, "type"), f"is missing: one of {', '.join(types)}", covers)
+        elif config["type"] not in types:
+            wanted = config["type"]
+            message = f"no executor of type {wanted!r}{did_you_mean(wanted, types)}"
+            yield Finding((*covers, "type"), message, covers)
+
+
+def _placement(data: Mapping[str, object], executors: Mapping[str, object]) -> Iterator[Finding]:
+    if "placement" not in data and len(executors) > 1:
+        loc: Loc = ("placement",)
+        message = "is missing: with several executors, default.executor must name one of them"
+        yield Finding(loc, message, loc)
+    name = _mapping(_mapping(data.get("placement")).get("default")).get("executor")
+    if isinstance(name, str) and name not in executors:
+        loc = ("placement", "default", "executor")
+        yield Finding(loc, f"no executor {name!r}{did_you_mean(name, executors)}", loc)
+
+
+def _unique(keys: object, field: str) -> Iterator[Finding]:
+    seen: dict[str, Loc] = {}
+    for number, key in enumerate(keys if isinstance(keys, list) else ()):
+        value = _mapping(key).get(field)
+        if not isinstance(value, str):
+            continue
+        loc: Loc = ("auth", "keys", number, field)
+        value = value.lower() if field == "sha256" else value
+        first = seen.setdefault(value, loc)
+        if first != loc:
+            yield Finding(loc, f"is the same as {dotted(first)}", loc)
+
+
+def _mapping(value: object) -> Mapping[str, object]:
+    return value if isinstance(value, dict) else {}

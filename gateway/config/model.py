@@ -1,0 +1,145 @@
+"""The config as frozen values; the comments that explain each field are in `default.yaml`."""
+
+from collections.abc import Mapping
+from functools import lru_cache, reduce
+from operator import or_
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    create_model,
+)
+from pydantic_core import PydanticCustomError
+
+from gateway.config.units import Duration, Instant, Network, Size, Timeout
+from gateway.domain.model import Scope
+
+Port = Annotated[int, Field(ge=0, le=65535)]
+Text = Annotated[str, StringConstraints(min_length=1)]
+KeyId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
+ExecutorName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
+
+
+def _digest(text: str) -> str:
+    # The text is never repeated: somebody may have put the key itself here.
+    if len(text) != 64 or set(text) - set("0123456789abcdefABCDEF"):
+        raise PydanticCustomError(
+            "digest", "must be the key's SHA-256 as 64 hex digits: workspace-gateway keys hash"
+        )
+    return text.lower()
+
+
+class Section(BaseModel):
+    """A part of the config: frozen, and every key must be known."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Admin(Section):
+    """The listener for metrics and health."""
+
+    host: Text = "127.0.0.1"
+    port: Port = 9090
+
+
+class Server(Section):
+    """How the gateway listens, and how long it waits for whom."""
+
+    host: Text = "127.0.0.1"
+    port: Port = 8080
+    workers: int = Field(default=1, ge=1)
+    trusted_proxies: tuple[Network, ...] = ()
+    admin: Admin | None = None
+    header_timeout: Timeout = 10.0
+    keepalive_timeout: Timeout = 75.0
+    idle_timeout: Timeout = 60.0
+    min_rate: Size = 1024
+    grace: Duration = 2.0
+    drain: Duration = 60.0
+
+
+class Key(Section):
+    """A key, known by its digest only."""
+
+    id: KeyId
+    org: Text
+    sha256: Annotated[str, AfterValidator(_digest)]
+    scopes: tuple[Scope, ...] = Field(min_length=1)
+    sessions: tuple[Text, ...] = Field(default=("*",), min_length=1)
+    expires: Instant | None = None
+
+
+class Auth(Section):
+    """Who gets in: nobody, unless it is written here."""
+
+    keys: tuple[Key, ...] = ()
+    allow_unauthenticated: bool = False
+
+
+class Limits(Section):
+    """What one request, or one client, may ask for."""
+
+    file: Size = 100 * 1024**2
+    list_entries: int = Field(default=100_000, ge=1)
+    depth: int = Field(default=256, ge=1)
+    requests_per_minute: int = Field(default=600, ge=0)
+    auth_failures_per_minute: int = Field(default=30, ge=0)
+
+
+class ExecutorConfig(Section):
+    """What the config of every executor has; the rest is the plug-in's own."""
+
+    type: str
+
+
+class Route(Section):
+    """Where sessions go."""
+
+    executor: str
+
+
+class Placement(Section):
+    """Which executor serves which session."""
+
+    default: Route
+
+
+def _without_placement(schema: dict[str, Any]) -> None:
+    schema["required"].remove("placement")
+
+
+class Config(Section):
+    """A whole config, made by `load`, which also checks what fields say about each other."""
+
+    model_config = ConfigDict(json_schema_extra=_without_placement)
+
+    server: Server = Server()
+    auth: Auth = Auth()
+    limits: Limits = Limits()
+    executors: Mapping[ExecutorName, ExecutorConfig] = Field(min_length=1)
+    placement: Placement
+
+
+def config_model(executors: Mapping[str, type[BaseModel]]) -> type[Config]:
+    """Return `Config` for the executor types in *executors*, which must not be empty."""
+    return _config_model(tuple(sorted(executors.items(), key=lambda item: item[0])))
+
+
+@lru_cache(maxsize=16)
+def _config_model(executors: tuple[tuple[str, type[BaseModel]], ...]) -> type[Config]:
+    models = [_named(name, model) for name, model in executors]
+    one: Any = models[0]
+    if len(models) > 1:
+        one = Annotated[reduce(or_, models), Field(discriminator="type")]
+    field: Any = (Mapping[ExecutorName, one], Field(min_length=1))
+    return create_model("Config", __base__=Config, executors=field)
+
+
+def _named(name: str, model: type[BaseModel]) -> type[BaseModel]:
+    """Return *model* with the `type` that the registry knows it by."""
+    kind: Any = (Literal[name], ...)
+    return create_model(model.__name__, __base__=(model, ExecutorConfig), type=kind)

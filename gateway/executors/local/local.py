@@ -1,0 +1,103 @@
+"""The executor whose workspaces are directories of this host."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Annotated, ClassVar, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, StringConstraints
+
+from gateway.domain.errors import Unavailable
+from gateway.domain.paths import WorkspacePath
+from gateway.executors.base import Executor, FileStream, Health, Selection, Walk
+from gateway.executors.local.opening import Opener, Opening
+from gateway.executors.local.pool import Pool
+from gateway.executors.local.readahead import LocalWalk
+from gateway.executors.local.resolver import Resolver, Wish, choose
+from gateway.executors.local.root import Root
+from gateway.executors.local.tree import walk_batches
+
+_READERS = 32  # wait for disks, not for the processor
+_WALKERS = 4  # compete with the loop for the GIL
+
+
+class LocalConfig(BaseModel):
+    """Where the workspaces are: each is a directory in *root*, named like its session.
+
+    Absolute links below *sandbox_prefix*, where the sandbox has mounted the workspace, are taken
+    from the workspace's root. *resolver* forces one way of resolving paths.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    type: Literal["local"]
+    root: Annotated[str, StringConstraints(pattern=r"^[^\x00]+$")]
+    resolver: Wish = "auto"
+    sandbox_prefix: Annotated[str, StringConstraints(pattern=r"^/[^\x00]*$")] | None = None
+
+
+class Local(Executor):
+    """Reads by descriptors that were resolved below the workspace's directory, never by a path."""
+
+    Config: ClassVar[type[BaseModel]] = LocalConfig
+
+    def __init__(
+        self, name: str, root: Root, resolver: Resolver, readers: Pool, walkers: Pool
+    ) -> None:
+        super().__init__(name)
+        self._root = root
+        self._resolver = resolver
+        self._readers = readers
+        self._walkers = walkers
+        self._opener = Opener(name, root, resolver, readers)
+
+    @classmethod
+    @asynccontextmanager
+    async def running(cls, name: str, config: LocalConfig) -> AsyncIterator[Self]:
+        """Start; a missing root is no reason not to: readiness says so until it is there.
+
+        Raises `Unavailable` if paths cannot be resolved safely, or not in the way *config* forces.
+        """
+        readers = Pool(f"{name}-read", _READERS)
+        walkers = Pool(f"{name}-walk", _WALKERS)
+        try:
+            resolver = await asyncio.wrap_future(
+                readers.submit(choose, config.resolver, config.sandbox_prefix)
+            )
+            yield cls(name, Root(config.root), resolver, readers, walkers)
+        finally:
+            readers.shutdown(wait=False, cancel_futures=True)
+            walkers.shutdown(wait=False, cancel_futures=True)
+
+    async def probe(self) -> Health:
+        """Say whether the root can be read, and how paths are resolved."""
+        details = {"resolver": self._resolver.name}
+        try:
+            await asyncio.wrap_future(self._readers.submit(self._root.current))
+        except Unavailable:
+            return Health(ready=False, details=details)
+        return Health(ready=True, details=details)
+
+    def open(self, workspace: str, path: WorkspacePath) -> AbstractAsyncContextManager[FileStream]:
+        """Open the regular file at *path*; a link on the way is followed if it stays inside."""
+        return Opening(self._opener, workspace, path)
+
+    def walk(
+        self,
+        workspace: str,
+        path: WorkspacePath,
+        *,
+        depth: int,
+        after: WorkspacePath | None = None,
+        selection: Selection | None = None,
+    ) -> AbstractAsyncContextManager[Walk]:
+        """Begin to list what lies below *path*; a link on the way there is followed, too."""
+        batches = walk_batches(
+            self._resolver,
+            lambda: self._root.open_session(workspace),
+            path,
+            depth=depth,
+            after=after,
+            selection=selection,
+        )
+        return LocalWalk.begun(self.name, self._walkers, batches)

@@ -1,0 +1,168 @@
+"""The walk through a workspace: by descriptors, in order, in flat memory whatever the tree."""
+
+import os
+from collections.abc import Callable, Generator
+from stat import S_IFDIR, S_IFLNK, S_IFMT, S_IFREG
+
+from gateway.domain.errors import PathRefused
+from gateway.domain.model import Entry, Kind
+from gateway.domain.paths import WorkspacePath
+from gateway.executors.base import Selection
+from gateway.executors.local.levels import Levels
+from gateway.executors.local.resolver import Resolver, open_directory
+from gateway.executors.local.stream import version_of
+
+FIRST_BATCH = 64
+BATCH = 500
+
+_KINDS = {S_IFREG: Kind.FILE, S_IFDIR: Kind.DIRECTORY}
+_NOT_READABLE = "not readable"
+
+
+def walk_batches(
+    resolver: Resolver,
+    open_session: Callable[[], int],
+    path: WorkspacePath,
+    *,
+    depth: int,
+    after: WorkspacePath | None,
+    selection: Selection | None,
+) -> Generator[list[Entry], None, None]:
+    """Yield what `Executor.walk` yields, and an empty batch now and then; to be run in a pool.
+
+    A batch ends after so many entries *seen*, so that a walk that selects little can be left.
+    """
+    session = open_session()
+    try:
+        levels = Levels(resolver, open_directory(resolver, session, path.parts), path.parts)
+        try:
+            if _start(levels, path, depth, after, selection):
+                yield from _batches(levels, resolver, session, depth, selection)
+            else:
+                yield []
+        finally:
+            levels.close()
+    finally:
+        os.close(session)
+
+
+def _start(
+    levels: Levels,
+    path: WorkspacePath,
+    depth: int,
+    after: WorkspacePath | None,
+    selection: Selection | None,
+) -> bool:
+    """Stand right behind *after*; False if everything below *path* is before it."""
+    steps: tuple[bytes, ...] = ()
+    if after is not None and after > path:
+        if after.parts[: len(path.parts)] != path.parts:
+            return False
+        steps = after.parts[len(path.parts) :]
+    levels.start(steps[0] if steps else b"")
+    below = path
+    for name, last in zip(steps[: depth - 1], (*steps[1:], b""), strict=False):
+        below = below.child(name)
+        if selection is not None and selection.excludes(below, True):
+            break
+        try:
+            levels.enter(name, last)
+        except OSError:  # a file, a link, gone, unreadable: nothing of it comes behind `after`
+            break
+    return True
+
+
+def _batches(
+    levels: Levels,
+    resolver: Resolver,
+    session: int,
+    depth: int,
+    selection: Selection | None,
+) -> Generator[list[Entry], None, None]:
+    # Every entry comes through this loop, so it calls nothing that it need not call.
+    batch: list[Entry] = []
+    room = FIRST_BATCH
+    while levels:
+        level = levels.top()
+        if level is None:
+            continue
+        fd, parts = level.fd, level.parts
+        for name in level.names:
+            if not room:
+                yield batch
+                batch, room = [], BATCH
+            room -= 1
+            path = WorkspacePath((*parts, name))
+            try:
+                found = os.stat(name, dir_fd=fd, follow_symlinks=False)
+            except FileNotFoundError:
+                continue
+            except OSError:
+                entry = Entry(path, Kind.UNKNOWN, None, 0, 0, problem=_NOT_READABLE)
+            else:
+                kind = S_IFMT(found.st_mode)
+                if kind == S_IFDIR:
+                    if selection is not None and selection.excludes(path, True):
+                        continue
+                    problem = None
+                    entered = len(levels) < depth
+                    if entered:
+                        try:
+                            levels.enter(name)
+                        except FileNotFoundError:
+                            continue
+                        except OSError:
+                            entered, problem = False, _NOT_READABLE
+                    if selection is None or selection.lists(path, True):
+                        batch.append(_described(path, found, is_link=False, problem=problem))
+                    if entered:
+                        break
+                    continue
+                if kind == S_IFLNK:
+                    entry = _link(resolver, session, path, found)
+                elif kind == S_IFREG:
+                    mode = found.st_mode & 0o7777
+                    size, mtime_ns = found.st_size, found.st_mtime_ns
+                    version = version_of(found)
+                    entry = Entry(path, Kind.FILE, size, mtime_ns, mode, False, version)
+                else:
+                    entry = _described(path, found, is_link=False)
+            if selection is not None:
+                is_directory = entry.kind is Kind.DIRECTORY
+                if selection.excludes(path, is_directory) or not selection.lists(
+                    path, is_directory
+                ):
+                    continue
+            batch.append(entry)
+        else:
+            levels.read_on()
+    yield batch
+
+
+def _link(resolver: Resolver, session: int, path: WorkspacePath, own: os.stat_result) -> Entry:
+    """A link as what it leads to; as a link if that is outside, nowhere, or not to be seen."""
+    try:
+        fd = resolver.resolve(session, path.parts)
+    except (OSError, PathRefused):
+        return Entry(path, Kind.SYMLINK, 0, own.st_mtime_ns, own.st_mode & 0o7777, True)
+    try:
+        return _described(path, os.fstat(fd), is_link=True)
+    finally:
+        os.close(fd)
+
+
+def _described(
+    path: WorkspacePath, found: os.stat_result, *, is_link: bool, problem: str | None = None
+) -> Entry:
+    kind = _KINDS.get(S_IFMT(found.st_mode), Kind.OTHER)
+    is_file = kind is Kind.FILE
+    return Entry(
+        path,
+        kind,
+        found.st_size if is_file else 0,
+        found.st_mtime_ns,
+        found.st_mode & 0o7777,
+        is_link,
+        version_of(found) if is_file else None,
+        problem,
+    )

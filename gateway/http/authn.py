@@ -1,0 +1,101 @@
+"""In front of every dialect route: no handler runs before the caller is known."""
+
+from collections.abc import Sequence
+
+from aiohttp import web
+
+from gateway.auth.authenticator import Authenticator
+from gateway.domain.errors import CredentialsRejected, ShuttingDown
+from gateway.domain.model import Principal
+from gateway.http.addresses import Network, client_address
+from gateway.http.context import EXCHANGE
+from gateway.http.dialects.base import Dialect, Route
+from gateway.http.health import Lifecycle
+from gateway.http.throttle import Throttle, address_bucket
+
+
+class Gate:
+    """Lets a request through to its handler with the principal that its credential names.
+
+    *anonymous*, if it is given, is who a request without any credential comes from.
+    """
+
+    def __init__(
+        self,
+        authenticator: Authenticator,
+        anonymous: Principal | None,
+        failures: Throttle,
+        requests: Throttle,
+        trusted_proxies: Sequence[Network],
+        lifecycle: Lifecycle,
+    ) -> None:
+        self._authenticator = authenticator
+        self._anonymous = anonymous
+        self._failures = failures
+        self._requests = requests
+        self._trusted_proxies = trusted_proxies
+        self._lifecycle = lifecycle
+
+    def admit(self, request: web.Request) -> Principal:
+        """The caller; raise `CredentialsRejected`, `TooManyRequests` or `ShuttingDown`."""
+        if self._lifecycle.draining:
+            raise ShuttingDown("shutting down; try another gateway", 1)
+        address = address_bucket(client_address(request, self._trusted_proxies))
+        self._failures.check(address)
+        try:
+            principal = self._identify(request)
+        except CredentialsRejected:
+            self._failures.take(address)
+            raise
+        exchange = request[EXCHANGE]
+        exchange.key_id, exchange.org = principal.key_id, principal.org
+        self._requests.take(principal.key_id)
+        return principal
+
+    def _identify(self, request: web.Request) -> Principal:
+        key = credential(request)
+        if key is not None:
+            return self._authenticator.identify(key)
+        if self._anonymous is None:
+            raise CredentialsRejected("missing")
+        return self._anonymous
+
+
+class Endpoint:
+    """A dialect's route behind the gate."""
+
+    def __init__(self, dialect: Dialect, route: Route, gate: Gate) -> None:
+        self.dialect = dialect
+        self.route = route
+        self._gate = gate
+
+    async def serve(self, request: web.Request) -> web.StreamResponse:
+        """Admit the caller, or raise what `Gate.admit` raises; then answer."""
+        return await self.route.handler(request, self._gate.admit(request))
+
+
+def credential(request: web.Request) -> bytes | None:
+    """The one key that the request presents, or None; raise `CredentialsRejected` if in doubt.
+
+    Two different keys, or one header twice, are refused: a proxy in front and the gateway could
+    otherwise take the request for two different callers'.
+    """
+    api_keys = request.headers.getall("X-API-Key", [])
+    authorizations = request.headers.getall("Authorization", [])
+    if len(api_keys) > 1 or len(authorizations) > 1:
+        raise CredentialsRejected("ambiguous")
+    keys = set(api_keys)
+    for value in authorizations:
+        scheme, _, token = value.partition(" ")
+        if scheme.lower() != "bearer":
+            raise CredentialsRejected("malformed")
+        keys.add(token.strip(" "))
+    if len(keys) > 1:
+        raise CredentialsRejected("ambiguous")
+    if not keys:
+        return None
+    key = keys.pop()
+    if not key:
+        raise CredentialsRejected("malformed")
+    # Header bytes that are not UTF-8 arrive as surrogates; they go back to the bytes they were.
+    return key.encode("utf-8", "surrogateescape")

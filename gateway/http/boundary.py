@@ -1,0 +1,141 @@
+"""Around every request: its id, its errors, its log line and its metrics."""
+
+import asyncio
+import socket
+import struct
+from collections.abc import Awaitable, Callable
+
+import structlog
+from aiohttp import web
+from structlog.contextvars import bind_contextvars
+
+from gateway.domain.errors import CredentialsRejected, GatewayError, StreamBroken, TooManyRequests
+from gateway.http.authn import Endpoint
+from gateway.http.context import EXCHANGE, Exchange, request_id, trace_id
+from gateway.http.dialects.base import NATIVE, Dialect
+from gateway.http.errors import error_response, headers_of, status_of
+from gateway.telemetry import metrics
+
+log = structlog.get_logger()
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+
+@web.middleware
+async def boundary(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Serve one request; whatever is raised becomes the dialect's error or a broken connection."""
+    loop = asyncio.get_running_loop()
+    # Dialect routes are served by an Endpoint's method; health, 404 and 405 are not.
+    endpoint = getattr(request.match_info.handler, "__self__", None)
+    dialect = endpoint.dialect if isinstance(endpoint, Endpoint) else NATIVE
+    exchange = Exchange(
+        request_id=request_id(request),
+        trace_id=trace_id(request),
+        started_at=loop.time(),
+        route=endpoint.route.name if isinstance(endpoint, Endpoint) else _route(request),
+        dialect=dialect.name,
+    )
+    request[EXCHANGE] = exchange
+    bind_contextvars(request_id=exchange.request_id)
+    status = 0
+    metrics.IN_FLIGHT.inc()
+    try:
+        response = await _answer(request, handler, dialect, exchange)
+        status = response.status
+        if exchange.first_byte_at is None and isinstance(response, web.Response):
+            body = response.body
+            exchange.bytes_sent = len(body) if isinstance(body, bytes) else 0
+    except asyncio.CancelledError:
+        exchange.outcome = "client_left"
+        raise
+    finally:
+        metrics.IN_FLIGHT.dec()
+        _report(request, exchange, status, loop.time())
+    return response
+
+
+async def _answer(
+    request: web.Request, handler: Handler, dialect: Dialect, exchange: Exchange
+) -> web.StreamResponse:
+    failure: Exception
+    try:
+        return await handler(request)
+    except ConnectionError:
+        # Executors translate their own; this one is the client's.
+        exchange.outcome = "client_left"
+        raise
+    except web.HTTPException as exc:
+        # Only the router raises these: 404 and 405.
+        exchange.outcome = "refused"
+        allow = {"Allow": exc.headers["Allow"]} if "Allow" in exc.headers else None
+        return error_response(exc.status, dialect.error_body(exc.reason.lower()), allow)
+    except GatewayError as exc:
+        if exchange.first_byte_at is None:
+            return _refusal(exc, dialect, exchange)
+        failure = exc
+    except StreamBroken as exc:
+        failure = exc
+    except Exception as exc:
+        log.exception("request_failed")
+        exchange.outcome = "error"
+        if exchange.first_byte_at is None:
+            return error_response(500, dialect.error_body("internal error"))
+        failure = exc
+    exchange.outcome = "broken"
+    log.warning("stream_broken", reason=str(failure))
+    _reset(request)
+    raise ConnectionResetError("the body could not be completed") from failure
+
+
+def _refusal(error: GatewayError, dialect: Dialect, exchange: Exchange) -> web.Response:
+    if isinstance(error, CredentialsRejected):
+        metrics.AUTH_FAILURES.labels(error.reason).inc()
+    elif isinstance(error, TooManyRequests):
+        metrics.THROTTLED.labels(error.limit).inc()
+    status = status_of(error, dialect.statuses)
+    exchange.outcome = "refused" if status < 500 else "error"
+    return error_response(status, dialect.error_body(error.message), headers_of(error))
+
+
+def _reset(request: web.Request) -> None:
+    """End the connection so that no client, HTTP/1.0 included, can take it for a clean end."""
+    transport = request.transport
+    if transport is None:
+        return
+    sock = transport.get_extra_info("socket")
+    if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    transport.abort()
+
+
+def _route(request: web.Request) -> str:
+    resource = request.match_info.route.resource
+    return resource.canonical if resource is not None else "unmatched"
+
+
+def _report(request: web.Request, exchange: Exchange, status: int, now: float) -> None:
+    duration = now - exchange.started_at
+    first_byte = (exchange.first_byte_at or now) - exchange.started_at
+    method = request.method if request.method in _METHODS else "other"
+    metrics.REQUESTS.labels(exchange.route, method, status).inc()
+    metrics.DURATION.labels(exchange.route).observe(duration)
+    metrics.FIRST_BYTE.labels(exchange.route).observe(first_byte)
+    metrics.RESPONSE_BYTES.labels(exchange.route).inc(exchange.bytes_sent)
+    log.info(
+        "http_request",
+        trace_id=exchange.trace_id,
+        method=method,
+        route=exchange.route,
+        status=status,
+        duration_ms=round(duration * 1000, 3),
+        ttfb_ms=round(first_byte * 1000, 3),
+        bytes_sent=exchange.bytes_sent,
+        dialect=exchange.dialect,
+        key_id=exchange.key_id,
+        org=exchange.org,
+        session_id=exchange.session_id,
+        executor=exchange.executor,
+        outcome=exchange.outcome,
+    )

@@ -1,0 +1,62 @@
+"""What is known about a request while it is served, for its log line, its metrics and its headers."""
+
+import re
+import secrets
+from dataclasses import dataclass
+from typing import Literal
+
+from aiohttp import web
+
+Outcome = Literal["ok", "client_left", "broken", "refused", "error"]
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
+
+
+@dataclass(slots=True)
+class Exchange:
+    """One request and its answer, as the log line tells it; filled in on the way."""
+
+    request_id: str
+    trace_id: str | None
+    started_at: float
+    route: str
+    dialect: str
+    first_byte_at: float | None = None
+    bytes_sent: int = 0
+    key_id: str | None = None
+    org: str | None = None
+    session_id: str | None = None
+    executor: str | None = None
+    outcome: Outcome = "ok"
+
+
+EXCHANGE = web.RequestKey("exchange", Exchange)
+
+
+def request_id(request: web.BaseRequest) -> str:
+    """The caller's `X-Request-ID` if it is one that may go into a log line, else a new one."""
+    given = request.headers.getall("X-Request-ID", [])
+    if len(given) == 1 and _REQUEST_ID.fullmatch(given[0]):
+        return given[0]
+    return secrets.token_hex(16)
+
+
+def trace_id(request: web.BaseRequest) -> str | None:
+    """The trace that the caller's `traceparent` names (W3C Trace Context), if it names one."""
+    found = _TRACEPARENT.fullmatch(request.headers.get("traceparent", ""))
+    return found[1] if found else None
+
+
+async def add_common_headers(request: web.Request, response: web.StreamResponse) -> None:
+    """Give every answer the headers that every answer has (signal `on_response_prepare`)."""
+    exchange = request.get(EXCHANGE)
+    set_common_headers(response, exchange.request_id if exchange else request_id(request))
+
+
+def set_common_headers(response: web.StreamResponse, request_id: str) -> None:
+    """Set the headers that every answer has."""
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers["Cache-Control"] = "private, no-cache"
+    response.headers["Server"] = "workspace-gateway"
+    response.headers["X-Request-ID"] = request_id

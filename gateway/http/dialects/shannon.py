@@ -1,0 +1,120 @@
+"""Shannon's workspace files: a listing, and raw files below it (`api.md` section 3)."""
+
+import functools
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, ClassVar
+
+import orjson
+from aiohttp import web
+
+from gateway.domain.model import Entry, Kind, Principal, SessionId
+from gateway.domain.paths import WorkspacePath
+from gateway.http.dialects import shannon_sdk
+from gateway.http.dialects.base import Dialect, Route, path_parameter, session_id_parameter
+from gateway.http.listings import Form, send_listing
+from gateway.http.queries import Query
+from gateway.http.responses import send_file
+from gateway.service.selection import Selector
+from gateway.service.workspaces import Listed, Listing, Workspaces
+
+_FILES = "/api/v1/sessions/{session_id}/files"
+
+
+class Shannon(Dialect):
+    """The documented form, and for requests that mark themselves so the SDK's older one."""
+
+    name: ClassVar[str] = "shannon"
+
+    def __init__(self, workspaces: Workspaces) -> None:
+        self._workspaces = workspaces
+
+    def routes(self) -> Sequence[Route]:
+        """The listing and the download."""
+        return (
+            Route(_FILES, "/api/v1/sessions/{session_id:[^/]+}/files", self.list_files),
+            Route(
+                _FILES + "/{path}",
+                r"/api/v1/sessions/{session_id:[^/]+}/files/{path:[\s\S]*}",
+                self.download,
+            ),
+        )
+
+    async def list_files(self, request: web.Request, principal: Principal) -> web.StreamResponse:
+        """`GET …/files`: the entries of a directory, or all that is below it."""
+        session_id = session_id_parameter(request)
+        wanted = self._parse_listing(Query(request))
+        form: Form = ListingForm(session_id, wanted.path)
+        if shannon_sdk.asks(request):
+            form = shannon_sdk.ListingForm()
+        async with self._workspaces.listing(principal, session_id, wanted) as listing:
+            return await send_listing(request, listing, form)
+
+    async def download(self, request: web.Request, principal: Principal) -> web.StreamResponse:
+        """`GET …/files/{path}`: the file's bytes."""
+        session_id = session_id_parameter(request)
+        path = path_parameter(request)
+        async with self._workspaces.open(principal, session_id, path) as stream:
+            if shannon_sdk.asks(request):
+                return await shannon_sdk.send_file(request, stream)
+            return await send_file(request, stream)
+
+    def _parse_listing(self, query: Query) -> Listed:
+        raw = query.raw("path") or b""
+        bounds = self._workspaces.bounds
+        recursive = query.boolean("recursive")
+        return Listed(
+            path=WorkspacePath.ROOT if raw == b"/" else WorkspacePath.parse(raw),
+            depth=query.number("depth", 1, bounds.depth) or (None if recursive else 1),
+            selection=Selector.parse(query.text("glob"), query.texts("exclude")),
+            limit=query.number("limit", 1, bounds.list_entries),
+            cursor=query.text("cursor"),
+        )
+
+
+class ListingForm:
+    """The documented answer of a listing."""
+
+    def __init__(self, session_id: SessionId, path: WorkspacePath) -> None:
+        self._opening = orjson.dumps({"session_id": session_id, "path": path.rooted})
+
+    def opening(self) -> bytes:
+        """The session, the directory listed, and the start of its entries."""
+        return self._opening[:-1] + b',"files":['
+
+    def entries(self, batch: Sequence[Entry]) -> bytes:
+        """The entries with rooted paths."""
+        return orjson.dumps([_entry(entry) for entry in batch])[1:-1]
+
+    def closing(self, listing: Listing) -> bytes:
+        """The end, and where it goes on if it does."""
+        more: dict[str, Any] = {}
+        if listing.truncated:
+            more["truncated"] = True
+        if listing.next_cursor is not None:
+            more["next_cursor"] = listing.next_cursor
+        return b"]," + orjson.dumps(more)[1:] if more else b"]}"
+
+
+def _entry(entry: Entry) -> dict[str, Any]:
+    rooted = entry.path.rooted
+    shown = {
+        "name": rooted[rooted.rindex("/") + 1 :],
+        "path": rooted,
+        "size": entry.size or 0,
+        "is_dir": entry.kind is Kind.DIRECTORY,
+        "modified_at": _iso(entry.mtime_ns // 1_000_000_000),
+    }
+    if entry.is_link:
+        shown["is_symlink"] = True
+    if entry.problem:
+        shown["error"] = entry.problem
+    return shown
+
+
+@functools.lru_cache(4096)
+def _iso(seconds: int) -> str:
+    """ISO 8601 in UTC; times outside the years 1 to 9999 are shown as the nearest that has a name."""
+    seconds = max(-62_135_596_800, min(seconds, 253_402_300_799))
+    moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ").rjust(20, "0")

@@ -1,0 +1,107 @@
+"""The older envelope that the published `shannon-sdk` speaks; served to requests made as it makes them."""
+
+import base64
+import codecs
+from collections.abc import AsyncIterator, Sequence
+
+import orjson
+from aiohttp import web
+
+from gateway.domain.model import Entry, Kind
+from gateway.executors.base import FileStream
+from gateway.http.context import EXCHANGE
+from gateway.http.errors import JSON
+from gateway.http.media_types import media_type
+from gateway.http.responses import HEAD_BYTES, source_headers
+from gateway.http.transfer import Transfer
+from gateway.service.workspaces import Listing
+
+
+def asks(request: web.Request) -> bool:
+    """Whether the request is the SDK's: a GET that declares a JSON body it does not have."""
+    return request.content_type == "application/json"
+
+
+class ListingForm:
+    """The SDK's listing: paths are relative, sizes are called `size_bytes`."""
+
+    def opening(self) -> bytes:
+        """The start."""
+        return b'{"success":true,"files":['
+
+    def entries(self, batch: Sequence[Entry]) -> bytes:
+        """The entries."""
+        return orjson.dumps([_entry(entry) for entry in batch])[1:-1]
+
+    def closing(self, listing: Listing) -> bytes:
+        """The end."""
+        return b"]}"
+
+
+def _entry(entry: Entry) -> dict[str, object]:
+    return {
+        "name": entry.path.name,
+        "path": entry.path.relative,
+        "is_dir": entry.kind is Kind.DIRECTORY,
+        "size_bytes": entry.size or 0,
+    }
+
+
+async def send_file(request: web.Request, stream: FileStream) -> web.StreamResponse:
+    """Answer with the file inside a JSON object: text as it is, all else in base64.
+
+    The whole file is read twice, since JSON has to know in its first byte what only the last one
+    tells; memory does not grow with it.
+    """
+    entry = stream.entry
+    size = entry.size or 0
+    head = await stream.read(0, min(size, HEAD_BYTES))
+    envelope = {
+        "success": True,
+        "content_type": media_type(entry.path.name, head, complete=len(head) == size),
+        "size_bytes": size,
+    }
+    content = _escaped(stream, size) if await _is_text(stream, size) else _base64(stream, size)
+    response = web.StreamResponse(
+        headers={"Content-Type": JSON, **source_headers(stream.source)}
+    )
+    await response.prepare(request)
+    request[EXCHANGE].executor = stream.source
+    if request.method == "HEAD":
+        return response
+    transfer = Transfer(request, response)
+    await transfer.write(orjson.dumps(envelope)[:-1] + b',"content":"')
+    async for piece in content:
+        await transfer.write(piece)
+    await transfer.write(b'"}')
+    return await transfer.end()
+
+
+async def _is_text(stream: FileStream, size: int) -> bool:
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    try:
+        async for chunk in stream.chunks(0, size):
+            decoder.decode(chunk)
+        decoder.decode(b"", final=True)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+async def _escaped(stream: FileStream, size: int) -> AsyncIterator[bytes]:
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    async for chunk in stream.chunks(0, size):
+        if text := decoder.decode(chunk):
+            yield orjson.dumps(text)[1:-1]
+
+
+async def _base64(stream: FileStream, size: int) -> AsyncIterator[bytes]:
+    rest = b""
+    async for chunk in stream.chunks(0, size):
+        data = rest + chunk
+        whole = len(data) - len(data) % 3
+        rest = data[whole:]
+        if whole:
+            yield base64.b64encode(data[:whole])
+    if rest:
+        yield base64.b64encode(rest)

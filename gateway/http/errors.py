@@ -1,0 +1,83 @@
+"""The one place that turns verdicts into statuses."""
+
+import math
+from collections.abc import Mapping
+
+import orjson
+from aiohttp import web
+
+from gateway.domain import errors
+from gateway.domain.errors import GatewayError
+
+JSON = "application/json; charset=utf-8"
+
+
+class PreconditionFailed(GatewayError):
+    """`If-Match` or `If-Unmodified-Since` says no (RFC 9110 section 13)."""
+
+
+class RangeNotSatisfiable(GatewayError):
+    """No requested range lies inside the *size* bytes that there are (RFC 9110 section 14.4)."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__("range not satisfiable")
+        self.size = size
+
+
+STATUS: Mapping[type[GatewayError], int] = {
+    errors.GatewayError: 500,
+    errors.RequestRefused: 400,
+    errors.BadParameter: 400,
+    errors.BadSessionId: 400,
+    errors.PathRefused: 400,
+    errors.CredentialsRejected: 401,
+    errors.ScopeMissing: 403,
+    errors.RetryLater: 503,
+    errors.TooManyRequests: 429,
+    errors.ShuttingDown: 503,
+    errors.Verdict: 500,
+    errors.SessionNotFound: 404,
+    errors.ForeignSession: 404,
+    errors.PathNotFound: 404,
+    errors.NotAFile: 400,
+    errors.NotADirectory: 400,
+    errors.NotReadable: 404,
+    errors.TooLarge: 413,
+    errors.Outage: 502,
+    errors.Unavailable: 502,
+    PreconditionFailed: 412,
+    RangeNotSatisfiable: 416,
+}
+
+
+def status_of(error: GatewayError, overrides: Mapping[type[GatewayError], int]) -> int:
+    """The status of *error* in a dialect that differs from the table by *overrides*."""
+    kind = type(error)
+    return overrides.get(kind) or STATUS[kind]
+
+
+def headers_of(error: GatewayError) -> dict[str, str]:
+    """The headers that belong to *error* whatever the dialect."""
+    match error:
+        case errors.CredentialsRejected():
+            return {"WWW-Authenticate": 'Bearer realm="workspace-gateway"'}
+        case errors.RetryLater():
+            return {"Retry-After": str(max(1, math.ceil(error.retry_after_s)))}
+        case RangeNotSatisfiable():
+            return {"Content-Range": f"bytes */{error.size}"}
+        case _:
+            return {}
+
+
+def error_body(message: str) -> bytes:
+    """The error format of the Shannon, Blackbox and native routes."""
+    return orjson.dumps({"error": message})
+
+
+def error_response(
+    status: int, body: bytes, headers: Mapping[str, str] | None = None
+) -> web.Response:
+    """An answer in the error format."""
+    return web.Response(
+        status=status, body=body, headers={"Content-Type": JSON, **(headers or {})}
+    )

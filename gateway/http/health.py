@@ -1,0 +1,76 @@
+"""Liveness and readiness, for orchestrators and proxies; no credential is asked for."""
+
+import asyncio
+from collections.abc import Sequence
+
+import orjson
+from aiohttp import web
+
+from gateway.executors.base import Executor
+from gateway.http.errors import JSON
+from gateway.telemetry import metrics
+
+_PROBE_DEADLINE_S = 2.0
+
+
+class Lifecycle:
+    """How far the process is on its way out: serving, unready (still serving), draining."""
+
+    def __init__(self) -> None:
+        self.unready = False
+        self.draining = False
+
+
+class HealthRoutes:
+    """`/livez` says that the loop turns, the other routes whether requests can be answered.
+
+    The gateway is ready while at least one executor is: a broken one does not take it out of
+    service as long as another can answer.
+    """
+
+    def __init__(self, executors: Sequence[Executor], lifecycle: Lifecycle) -> None:
+        self._executors = executors
+        self._lifecycle = lifecycle
+
+    def add_to(self, app: web.Application, with_metrics: bool) -> None:
+        """Mount the routes; metrics belong on the admin listener alone."""
+        app.router.add_get("/livez", self.alive)
+        for path in ("/readyz", "/healthz", "/health", "/readiness"):
+            app.router.add_get(path, self.ready)
+        if with_metrics:
+            app.router.add_get("/metrics", self.metrics)
+
+    async def alive(self, request: web.Request) -> web.Response:
+        """200 as long as the event loop turns."""
+        return _json(200, {"status": "alive"})
+
+    async def ready(self, request: web.Request) -> web.Response:
+        """200 or 503, with what each executor says of itself."""
+        if self._lifecycle.unready or self._lifecycle.draining:
+            return _json(503, {"status": "draining"})
+        states = await asyncio.gather(*map(_probe, self._executors))
+        ready = any(state["ready"] for state in states)
+        return _json(
+            200 if ready else 503,
+            {
+                "status": "ready" if ready else "unready",
+                "executors": dict(zip((e.name for e in self._executors), states, strict=True)),
+            },
+        )
+
+    async def metrics(self, request: web.Request) -> web.Response:
+        """The Prometheus text format."""
+        return web.Response(body=metrics.expose(), headers={"Content-Type": metrics.CONTENT_TYPE})
+
+
+async def _probe(executor: Executor) -> dict[str, object]:
+    try:
+        async with asyncio.timeout(_PROBE_DEADLINE_S):
+            health = await executor.probe()
+    except TimeoutError:
+        return {"ready": False, "reason": "no answer"}
+    return {"ready": health.ready, **health.details}
+
+
+def _json(status: int, value: object) -> web.Response:
+    return web.Response(status=status, body=orjson.dumps(value), headers={"Content-Type": JSON})

@@ -1,0 +1,51 @@
+"""Sends a listing as JSON: at once when it is short, as it is walked when it is not."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from aiohttp import web
+
+from gateway.domain.model import Entry
+from gateway.http.context import EXCHANGE
+from gateway.http.errors import JSON
+from gateway.http.responses import source_headers
+from gateway.http.transfer import Transfer
+from gateway.service.workspaces import Listing
+
+
+class Form(Protocol):
+    """How a dialect writes a listing; the pieces together are one JSON document."""
+
+    def opening(self) -> bytes:
+        """What stands before the first entry."""
+
+    def entries(self, batch: Sequence[Entry]) -> bytes:
+        """A batch, its entries separated by commas."""
+
+    def closing(self, listing: Listing) -> bytes:
+        """What stands behind the last entry."""
+
+
+async def send_listing(request: web.Request, listing: Listing, form: Form) -> web.StreamResponse:
+    """Answer with all entries of *listing*; memory does not grow with their number."""
+    headers = {"Content-Type": JSON, **source_headers(listing.source)}
+    request[EXCHANGE].executor = listing.source
+    head = form.opening()
+    transfer: Transfer | None = None
+    held = False
+    async for batch in listing.batches():
+        if not held:
+            head, held = head + form.entries(batch), True
+            continue
+        if transfer is None:
+            response = web.StreamResponse(headers=headers)
+            await response.prepare(request)
+            if request.method == "HEAD":
+                return response
+            transfer = Transfer(request, response)
+            await transfer.write(head)
+        await transfer.write(b"," + form.entries(batch))
+    if transfer is None:
+        return web.Response(body=head + form.closing(listing), headers=headers)
+    await transfer.write(form.closing(listing))
+    return await transfer.end()

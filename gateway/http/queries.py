@@ -1,0 +1,64 @@
+"""Reads query parameters by the rules of the dialects; the raw bytes are decoded once."""
+
+from urllib.parse import unquote_to_bytes
+
+from aiohttp import web
+
+from gateway.domain.errors import BadParameter
+
+_BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
+
+
+class Query:
+    """The parameters of one request; unknown ones are ignored."""
+
+    def __init__(self, request: web.Request) -> None:
+        self._values: dict[str, list[bytes]] = {}
+        raw = request.rel_url.raw_query_string.replace("+", " ")
+        for pair in raw.split("&") if raw else ():
+            name, _, value = pair.partition("=")
+            key = unquote_to_bytes(name).decode("utf-8", "replace")
+            self._values.setdefault(key, []).append(unquote_to_bytes(value))
+
+    def raw(self, name: str) -> bytes | None:
+        """The bytes of a parameter that may stand once; raise `BadParameter` if it stands twice."""
+        values = self._values.get(name, [])
+        if len(values) > 1:
+            raise BadParameter(f"{name}: given more than once")
+        return values[0] if values else None
+
+    def text(self, name: str) -> str | None:
+        """The same as text; raise `BadParameter` if it is not UTF-8."""
+        value = self.raw(name)
+        return None if value is None else _text(name, value)
+
+    def texts(self, name: str) -> list[str]:
+        """All values of a repeatable parameter."""
+        return [_text(name, value) for value in self._values.get(name, [])]
+
+    def boolean(self, name: str) -> bool:
+        """`true`, `false`, `1` or `0`; absent is false."""
+        value = self.text(name)
+        if value is None:
+            return False
+        if value not in _BOOLEANS:
+            raise BadParameter(f"{name}: must be true, false, 1 or 0")
+        return _BOOLEANS[value]
+
+    def number(self, name: str, least: int, most: int) -> int | None:
+        """A whole number from *least* to *most*, or None if it is absent."""
+        value = self.text(name)
+        if value is None:
+            return None
+        if not (value.isascii() and value.isdigit() and len(value) <= 18):
+            raise BadParameter(f"{name}: must be a whole number")
+        if not least <= int(value) <= most:
+            raise BadParameter(f"{name}: must be from {least} to {most}")
+        return int(value)
+
+
+def _text(name: str, value: bytes) -> str:
+    try:
+        return value.decode("utf-8")
+    except UnicodeDecodeError:
+        raise BadParameter(f"{name}: not valid UTF-8") from None

@@ -1,0 +1,151 @@
+"""Answers that carry workspace bytes: headers, conditions, ranges, digests."""
+
+import base64
+import hashlib
+import time
+from email.utils import formatdate
+
+from aiohttp import web
+
+from gateway.domain.errors import BadParameter
+from gateway.executors.base import FileStream
+from gateway.http.conditions import Outcome, etag_of, evaluate, range_applies
+from gateway.http.context import EXCHANGE
+from gateway.http.disposition import attachment
+from gateway.http.errors import PreconditionFailed, RangeNotSatisfiable
+from gateway.http.media_types import media_type
+from gateway.http.ranges import ByteRange, Multipart, Unsatisfiable, parse_range
+from gateway.http.transfer import Transfer
+
+_SMALL = 256 * 1024  # bytes: read and sent in one go
+HEAD_BYTES = 4096  # bytes that tell the type of a larger file
+_FIRST_YEAR_S = -62_135_596_800  # 0001-01-01
+_ALGORITHMS = {"sha-256": "sha256", "sha-512": "sha512"}
+_WEIGHTS = frozenset(map(str, range(11)))
+
+WORKSPACE_HEADERS = {"Content-Security-Policy": "sandbox; default-src 'none'"}
+
+
+async def send_file(request: web.Request, stream: FileStream) -> web.StreamResponse:
+    """Answer with the file's bytes as RFC 9110 asks: conditions first, then ranges.
+
+    Raise `PreconditionFailed`, `RangeNotSatisfiable` or `BadParameter`.
+    """
+    entry = stream.entry
+    size = entry.size or 0
+    modified_at_s = _modified_at_s(entry.mtime_ns)
+    request[EXCHANGE].executor = stream.source
+    etag = etag_of(entry.version or "")
+    headers = {
+        "ETag": etag,
+        "Last-Modified": formatdate(modified_at_s, usegmt=True),
+        **source_headers(stream.source),
+    }
+    match evaluate(request.method, request.headers, etag, modified_at_s):
+        case Outcome.PRECONDITION_FAILED:
+            raise PreconditionFailed("precondition failed")
+        case Outcome.NOT_MODIFIED:
+            return web.Response(status=304, headers=headers)
+    headers["Accept-Ranges"] = "bytes"
+    ranges = _ranges(request, etag, modified_at_s, size)
+    head = await stream.read(0, size if size <= _SMALL else HEAD_BYTES)
+    content_type = media_type(entry.path.name, head, complete=len(head) == size)
+    headers |= WORKSPACE_HEADERS
+    headers["Content-Disposition"] = attachment(entry.path.name)
+    headers |= await _digest(request, stream)
+    if ranges is not None and len(ranges) > 1:
+        return await _send_parts(request, stream, Multipart(ranges, size, content_type), headers)
+    headers["Content-Type"] = content_type
+    if ranges is None:
+        return await _send_span(request, stream, head, 200, 0, size, headers)
+    (wanted,) = ranges
+    headers["Content-Range"] = wanted.content_range(size)
+    return await _send_span(request, stream, head, 206, wanted.first, wanted.length, headers)
+
+
+def source_headers(source: str) -> dict[str, str]:
+    """Who served it."""
+    return {"X-Workspace-Source": source}
+
+
+async def digest_of(stream: FileStream, algorithm: str) -> str:
+    """The `Repr-Digest` member of the whole file (RFC 9530)."""
+    digest = hashlib.new(_ALGORITHMS[algorithm])
+    async for chunk in stream.chunks(0, stream.entry.size or 0):
+        digest.update(chunk)
+    return f"{algorithm}=:{base64.b64encode(digest.digest()).decode()}:"
+
+
+async def _send_span(
+    request: web.Request,
+    stream: FileStream,
+    head: bytes,
+    status: int,
+    first: int,
+    count: int,
+    headers: dict[str, str],
+) -> web.StreamResponse:
+    if first + count <= len(head):
+        # Response keeps the length but no body for HEAD.
+        return web.Response(status=status, body=head[first : first + count], headers=headers)
+    response = web.StreamResponse(status=status, headers=headers)
+    response.content_length = count
+    await response.prepare(request)
+    if request.method == "HEAD":
+        return response
+    transfer = Transfer(request, response)
+    await transfer.send(stream, first, count)
+    return await transfer.end()
+
+
+async def _send_parts(
+    request: web.Request, stream: FileStream, multipart: Multipart, headers: dict[str, str]
+) -> web.StreamResponse:
+    response = web.StreamResponse(status=206, headers=headers)
+    response.headers["Content-Type"] = multipart.content_type
+    response.content_length = multipart.length
+    await response.prepare(request)
+    transfer = Transfer(request, response)
+    for part_head, wanted in multipart.parts():
+        await transfer.write(part_head)
+        await transfer.send(stream, wanted.first, wanted.length)
+    await transfer.write(multipart.tail)
+    return await transfer.end()
+
+
+def _ranges(
+    request: web.Request, etag: str, modified_at_s: int, size: int
+) -> list[ByteRange] | None:
+    # RFC 9110 section 14.2: Range is defined for GET alone.
+    if request.method != "GET" or "Range" not in request.headers:
+        return None
+    if not range_applies(request.headers, etag, modified_at_s, int(time.time())):
+        return None
+    try:
+        return parse_range(request.headers["Range"], size)
+    except Unsatisfiable:
+        raise RangeNotSatisfiable(size) from None
+
+
+async def _digest(request: web.Request, stream: FileStream) -> dict[str, str]:
+    algorithm = _wanted_digest(request)
+    return {"Repr-Digest": await digest_of(stream, algorithm)} if algorithm else {}
+
+
+def _wanted_digest(request: web.Request) -> str | None:
+    asked = request.query.get("digest")
+    if asked is not None:
+        if asked != "sha256":
+            raise BadParameter("digest: only sha256 is known")
+        return "sha-256"
+    best, best_weight = None, 0
+    for member in ",".join(request.headers.getall("Want-Repr-Digest", [])).split(","):
+        name, _, weight = member.strip().partition("=")
+        if name in _ALGORITHMS and weight in _WEIGHTS and int(weight) > best_weight:
+            best, best_weight = name, int(weight)
+    return best
+
+
+def _modified_at_s(mtime_ns: int) -> int:
+    # RFC 9110 section 8.8.2.1: never later than the answer itself; and a date must have a name.
+    return max(_FIRST_YEAR_S, min(mtime_ns // 10**9, int(time.time())))

@@ -1,0 +1,121 @@
+"""Moves the bytes of an open file to a client's socket, exactly as many as were promised."""
+
+import asyncio
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from aiohttp import web
+
+from gateway.domain.errors import StreamBroken
+from gateway.executors.base import FileStream
+from gateway.http.context import EXCHANGE
+from gateway.http.pace import PACE_LIMITS, Pace
+
+_TURN = 1 << 20  # bytes; neighbours get the loop between turns
+_SPAN = 1 << 20  # bytes checked for being cached, and sent, at once
+
+
+class Transfer:
+    """The body of one prepared response, written in order."""
+
+    def __init__(self, request: web.Request, response: web.StreamResponse) -> None:
+        self._request = request
+        self._response = response
+        self._exchange = request[EXCHANGE]
+        self._exchange.first_byte_at = asyncio.get_running_loop().time()
+        self._pace = Pace(request.config_dict[PACE_LIMITS])
+
+    async def write(self, data: bytes) -> None:
+        """Send *data*; raise `ConnectionError` if the client is gone or too slow."""
+        await self._pace.wait(self._response.write(data))
+        self._count(len(data))
+
+    async def send(self, stream: FileStream, first: int, count: int) -> None:
+        """Send *count* bytes of *stream* from position *first*; raise `StreamBroken` if it has fewer."""
+        descriptor = stream.descriptor
+        if descriptor is None or self._request.secure:
+            async for chunk in stream.chunks(first, count):
+                await self.write(chunk)
+            return
+        await self._flush()
+        with _own_socket(self._request) as socket:
+            await self._sendfile(socket, descriptor, stream, first, count)
+
+    async def end(self) -> web.StreamResponse:
+        """Finish the response and return it."""
+        await self._pace.wait(self._response.write_eof())
+        return self._response
+
+    async def _sendfile(
+        self, socket: int, descriptor: int, stream: FileStream, first: int, count: int
+    ) -> None:
+        turn = 0
+        while count:
+            span = min(count, _SPAN)
+            if not _cached(descriptor, first + span - 1):
+                # sendfile would wait for the disk on the loop: have the pool fetch it first.
+                await stream.read(first, span)
+            try:
+                sent = os.sendfile(socket, descriptor, first, span)
+            except BlockingIOError:
+                await self._pace.wait(_writable(socket))
+                continue
+            if sent == 0:
+                raise StreamBroken("the file became shorter")
+            first += sent
+            count -= sent
+            turn += sent
+            self._count(sent)
+            if turn >= _TURN:
+                turn = 0
+                await asyncio.sleep(0)
+
+    async def _flush(self) -> None:
+        """Wait until everything written so far has left aiohttp's and asyncio's buffers."""
+        transport = self._request.transport
+        if transport is None:
+            raise ConnectionResetError("the client left")
+        low, high = transport.get_write_buffer_limits()
+        transport.set_write_buffer_limits(0)
+        await self._pace.wait(self._request.writer.drain())
+        transport.set_write_buffer_limits(high, low)
+
+    def _count(self, sent: int) -> None:
+        self._pace.took(sent)
+        self._exchange.bytes_sent += sent
+
+
+def _cached(descriptor: int, position: int) -> bool:
+    try:
+        return bool(os.preadv(descriptor, [bytearray(1)], position, os.RWF_NOWAIT))
+    except OSError:
+        return False
+
+
+@contextmanager
+def _own_socket(request: web.Request) -> Iterator[int]:
+    """The client's socket under a descriptor of our own: the loop lets nobody watch a transport's."""
+    transport = request.transport
+    if transport is None:
+        raise ConnectionResetError("the client left")
+    socket = os.dup(transport.get_extra_info("socket").fileno())
+    try:
+        yield socket
+    finally:
+        os.close(socket)
+
+
+async def _writable(socket: int) -> None:
+    loop = asyncio.get_running_loop()
+    ready = loop.create_future()
+    loop.add_writer(socket, _settle, ready)
+    try:
+        await ready
+    finally:
+        loop.remove_writer(socket)
+
+
+def _settle(ready: asyncio.Future[None]) -> None:
+    if not ready.done():
+        ready.set_result(None)

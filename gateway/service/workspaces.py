@@ -1,0 +1,133 @@
+"""List a workspace and open its files, for whoever may."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import structlog
+
+from gateway.domain.errors import ForeignSession, TooLarge
+from gateway.domain.model import Entry, Kind, Principal, Scope, Session, SessionId
+from gateway.domain.paths import WorkspacePath
+from gateway.executors.base import Executor, FileStream, Selection, Walk
+from gateway.service import cursors
+
+audit = structlog.get_logger("audit")
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What one request may ask for: a file's bytes, a listing's entries, a tree's levels."""
+
+    file: int
+    list_entries: int
+    depth: int
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """What to list. *depth* None means as many levels, *limit* None as many entries as allowed."""
+
+    path: WorkspacePath = WorkspacePath.ROOT
+    depth: int | None = 1
+    selection: Selection | None = None
+    limit: int | None = None
+    cursor: str | None = None
+
+
+class Workspaces:
+    """The use cases around workspace files."""
+
+    def __init__(self, executor: Executor, bounds: Bounds) -> None:
+        self._executor = executor
+        self.bounds = bounds
+
+    @asynccontextmanager
+    async def open(
+        self, principal: Principal, session_id: SessionId, path: WorkspacePath
+    ) -> AsyncIterator[FileStream]:
+        """Open a file for download; raise `TooLarge` if it is over the limit, and all verdicts."""
+        session = self._session(principal, session_id, Scope.FILES_READ)
+        async with self._executor.open(session.id, path) as stream:
+            size = stream.entry.size
+            if size is not None and size > self.bounds.file:
+                raise TooLarge(f"file exceeds maximum size limit ({_size(self.bounds.file)})")
+            audit.info(
+                "audit.download",
+                key_id=principal.key_id,
+                org=principal.org,
+                session_id=session.id,
+                path=path.rooted,
+            )
+            yield stream
+
+    @asynccontextmanager
+    async def listing(
+        self, principal: Principal, session_id: SessionId, wanted: Listed
+    ) -> AsyncIterator["Listing"]:
+        """Begin a listing; raise `BadParameter` for a cursor that is none, and all verdicts."""
+        session = self._session(principal, session_id, Scope.FILES_READ)
+        after = cursors.decode(wanted.cursor, wanted.path) if wanted.cursor is not None else None
+        async with self._executor.walk(
+            session.id,
+            wanted.path,
+            depth=wanted.depth or self.bounds.depth,
+            after=after,
+            selection=wanted.selection,
+        ) as walk:
+            yield Listing(walk, wanted, self.bounds)
+
+    def _session(self, principal: Principal, session_id: SessionId, scope: Scope) -> Session:
+        principal.require(scope)
+        session = Session(session_id)
+        if not principal.may_see(session.id):
+            # The words of SessionNotFound: whether it exists is not told.
+            raise ForeignSession("session not found")
+        return session
+
+
+class Listing:
+    """A listing under way. Once `batches` is exhausted, *next_cursor* and *truncated* are known."""
+
+    def __init__(self, walk: Walk, wanted: Listed, bounds: Bounds) -> None:
+        self._walk = walk
+        self._left = bounds.list_entries if wanted.limit is None else wanted.limit
+        self._cut_is_truncation = wanted.limit is None
+        # Directories at this level are not entered although that was asked for.
+        self._floor = len(wanted.path.parts) + bounds.depth if wanted.depth is None else None
+        self.source = walk.source
+        self.next_cursor: str | None = None
+        self.truncated = False
+
+    async def batches(self) -> AsyncIterator[Sequence[Entry]]:
+        """Yield the entries in batches that are never empty; not more than are allowed."""
+        last: Entry | None = None
+        async for batch in self._walk:
+            if len(batch) > self._left:
+                batch = batch[: self._left]
+                last = batch[-1] if batch else last
+                self.truncated |= self._cut_is_truncation
+                self.next_cursor = cursors.encode(last.path) if last else None
+            self._left -= len(batch)
+            if batch:
+                last = batch[-1]
+                yield self._mark_unentered(batch) if self._floor else batch
+            if self.next_cursor is not None:
+                return
+
+    def _mark_unentered(self, batch: Sequence[Entry]) -> Sequence[Entry]:
+        return [self._marked(e) if len(e.path.parts) == self._floor else e for e in batch]
+
+    def _marked(self, entry: Entry) -> Entry:
+        if entry.kind is not Kind.DIRECTORY or entry.is_link or entry.problem:
+            return entry
+        self.truncated = True
+        return entry._replace(problem="too deep to be entered; list it by its own path")
+
+
+def _size(count: int) -> str:
+    """A limit as people write it: Shannon's documentation calls 100 MiB `100MB`."""
+    for unit, name in ((1 << 20, "MB"), (1 << 10, "KB")):
+        if count % unit == 0:
+            return f"{count // unit}{name}"
+    return f"{count} bytes"

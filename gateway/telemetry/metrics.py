@@ -1,0 +1,69 @@
+"""The Prometheus metrics; over several worker processes they add up.
+
+Metrics of one process live in the default registry. When `PROMETHEUS_MULTIPROC_DIR` is set before
+this module is imported, each process keeps its numbers in that directory and a scrape of any
+of them gives the sum.
+"""
+
+import os
+import sys
+from importlib.metadata import version
+
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    REGISTRY,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    generate_latest,
+)
+from prometheus_client.multiprocess import MultiProcessCollector
+
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+_PREFIX = "workspace_gateway_"
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 60, 600)
+
+REQUESTS = Counter(
+    _PREFIX + "http_requests_total", "Requests answered.", ["route", "method", "code"]
+)
+DURATION = Histogram(
+    _PREFIX + "http_request_duration_seconds",
+    "From the request's head to the last byte handed to the socket.",
+    ["route"],
+    buckets=_SECONDS,
+)
+FIRST_BYTE = Histogram(
+    _PREFIX + "http_first_byte_seconds",
+    "From the request's head to the first byte of the answer.",
+    ["route"],
+    buckets=_SECONDS,
+)
+RESPONSE_BYTES = Counter(
+    _PREFIX + "http_response_bytes_total", "Body bytes handed to the socket.", ["route"]
+)
+IN_FLIGHT = Gauge(
+    _PREFIX + "http_requests_in_flight",
+    "Requests being answered now.",
+    multiprocess_mode="livesum",
+)
+AUTH_FAILURES = Counter(
+    _PREFIX + "auth_failures_total", "Requests without a valid credential.", ["reason"]
+)
+THROTTLED = Counter(_PREFIX + "throttled_total", "Requests over a rate limit.", ["limit"])
+BUILD_INFO = Gauge(
+    _PREFIX + "build_info",
+    "Always 1; the labels say what runs.",
+    ["version", "python"],
+    multiprocess_mode="max",
+)
+
+
+def expose() -> bytes:
+    """The metrics of all worker processes in the Prometheus text format."""
+    BUILD_INFO.labels(version("workspace-gateway"), sys.version.split()[0]).set(1)
+    if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+        return generate_latest(REGISTRY)
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry)  # type: ignore[no-untyped-call]  # prometheus_client
+    return generate_latest(registry)

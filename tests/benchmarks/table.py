@@ -1,0 +1,107 @@
+"""The table of a run: ratios, goals and whether they hold, for people and for programs."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from statistics import median
+
+from tests.benchmarks.model import GATEWAY, Goal, Outcome
+
+NOTES = (
+    "The gateway runs as shipped: by its command, with authentication and one log line a request. "
+    "nginx and aiohttp serve static files without either, uvicorn does not log: "
+    "their own published tuning.",
+    "A ratio is gateway / peer, taken inside each round; the table has its median and range. "
+    "Figures that count time or memory are better when smaller.",
+    "Every answer was checked against the disk (listings entry by entry, files by SHA-256) "
+    "before it was timed, and every timed answer for its status and length.",
+    "Server and client share the machine's cores, so figures by themselves mean little.",
+)
+_HEAD = ("job", "figure", "gateway", "peer", "peer's", "ratio (range)", "goal", "holds")
+_HOLDS = {True: "yes", False: "**no**", None: "not measured"}
+
+
+def markdown(outcomes: Sequence[Outcome], about: Mapping[str, str]) -> str:
+    """Return the whole report."""
+    cells = [_HEAD, tuple("---" for _ in _HEAD)]
+    cells += [line for outcome in outcomes for line in _lines(outcome)]
+    widths = [max(len(line[column]) for line in cells) for column in range(len(_HEAD))]
+    table = [
+        "| "
+        + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        + " |"
+        for line in cells
+    ]
+    left_out = [
+        f"* `{outcome.row.name}`: {name} is left out: {reason}"
+        for outcome in outcomes
+        for name, reason in outcome.left_out.items()
+    ]
+    parts = ["# Benchmarks", "\n".join(table)]
+    if left_out:
+        parts += ["Left out:", "\n".join(left_out)]
+    parts += ["Notes:", "\n".join(f"* {note}" for note in NOTES)]
+    parts.append("\n".join(f"* {name}: {value}" for name, value in about.items()))
+    return "\n\n".join(parts) + "\n"
+
+
+def as_json(outcomes: Sequence[Outcome], about: Mapping[str, str]) -> str:
+    """Return every figure of every round."""
+    rows = [
+        {
+            "name": outcome.row.name,
+            "title": outcome.row.title,
+            "rounds": outcome.rounds,
+            "left_out": outcome.left_out,
+            "goals": [
+                {
+                    "figure": goal.figure,
+                    "peer": goal.peer,
+                    "goal": str(goal),
+                    "holds": outcome.verdict(goal),
+                }
+                for goal in outcome.row.goals
+            ],
+        }
+        for outcome in outcomes
+    ]
+    return json.dumps({"about": about, "rows": rows}, indent=1, ensure_ascii=False) + "\n"
+
+
+def _lines(outcome: Outcome) -> Iterator[tuple[str, ...]]:
+    row = outcome.row
+    for figure, label in row.figures.items():
+        own = _number(outcome.middle(GATEWAY, figure))
+        alone = [goal for goal in row.goals if goal.figure == figure and goal.peer is None]
+        for each in alone:
+            holds = _HOLDS[outcome.verdict(each)]
+            yield (row.title, label, own, "-", "-", "-", str(each), holds)
+        for peer in row.peers:
+            if peer == GATEWAY:
+                continue
+            goal = _goal(row.goals, figure, peer)
+            yield (
+                row.title,
+                label,
+                own,
+                peer,
+                _number(outcome.middle(peer, figure)),
+                _ratio(outcome.ratios(peer, figure)),
+                "-" if goal is None else str(goal),
+                "-" if goal is None else _HOLDS[outcome.verdict(goal)],
+            )
+
+
+def _goal(goals: Sequence[Goal], figure: str, peer: str) -> Goal | None:
+    return next((goal for goal in goals if (goal.figure, goal.peer) == (figure, peer)), None)
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
+def _ratio(ratios: Sequence[float]) -> str:
+    if not ratios:
+        return "-"
+    return f"{median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})"

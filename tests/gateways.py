@@ -1,0 +1,183 @@
+"""Running gateways for tests: in this process on a free port, or as the real command."""
+
+import asyncio
+import hashlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import ExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from gateway.cli.config_file import ExecutorModels
+from gateway.config.load import from_mapping
+from gateway.config.model import Config
+from gateway.listeners import bind
+from gateway.server import Generation
+from tests import wire
+
+KEY = "sk_test_123456"
+AUTH = f"X-API-Key: {KEY}"
+
+
+def key_entry(key: str = KEY, **changes: Any) -> dict[str, Any]:
+    """A key as the config has it."""
+    return {
+        "id": "test",
+        "org": "acme",
+        "sha256": hashlib.sha256(key.encode()).hexdigest(),
+        "scopes": ["files:read"],
+        **changes,
+    }
+
+
+def settings(root: Path | str, changes: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """A config for tests as YAML has it; *changes* go over it, section by section."""
+    data: dict[str, Any] = {
+        "server": {"port": 0, "grace": "0s", "drain": "5s"},
+        "auth": {"keys": [key_entry()]},
+        "limits": {"requests_per_minute": 0, "auth_failures_per_minute": 0},
+        "executors": {"local": {"type": "local", "root": str(root)}},
+    }
+    for section, values in (changes or {}).items():
+        data[section] = _merged(data.get(section, {}), values)
+    return data
+
+
+def _merged(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        **old,
+        **{
+            name: _merged(old[name], value)
+            if isinstance(value, dict) and isinstance(old.get(name), dict)
+            else value
+            for name, value in new.items()
+        },
+    }
+
+
+def config_for(root: Path | str, changes: Mapping[str, Any] | None = None) -> Config:
+    """The same as a `Config`."""
+    return from_mapping(settings(root, changes), ExecutorModels(), "test")
+
+
+@dataclass(frozen=True)
+class Gateway:
+    """A gateway that listens on a port of this machine."""
+
+    port: int
+    admin_port: int
+
+    async def ask(self, target: str | bytes, *headers: str | bytes, **options: Any) -> wire.Answer:
+        """A request with the good key."""
+        return await wire.ask(self.port, target, AUTH, *headers, **options)
+
+    async def file(self, raw_path: str | bytes, *headers: str, session: str = "s1", **o: Any) -> wire.Answer:
+        """Download; *raw_path* goes onto the wire as it is."""
+        raw = raw_path if isinstance(raw_path, bytes) else raw_path.encode()
+        return await self.ask(f"/api/v1/sessions/{session}/files/".encode() + raw, *headers, **o)
+
+    async def files(self, query: str = "", *headers: str, session: str = "s1", **o: Any) -> wire.Answer:
+        """List; *query* goes onto the wire as it is."""
+        mark = "?" if query else ""
+        return await self.ask(f"/api/v1/sessions/{session}/files{mark}{query}", *headers, **o)
+
+
+@asynccontextmanager
+async def running(
+    root: Path | str, changes: Mapping[str, Any] | None = None
+) -> AsyncIterator[Gateway]:
+    """A gateway in this process."""
+    generation = Generation(config_for(root, changes))
+    with ExitStack() as stack:
+        main = bind("127.0.0.1", 0, "test", shared=False)
+        admin = bind("127.0.0.1", 0, "test", shared=False)
+        for sock in (*main, *admin):
+            stack.enter_context(sock)
+        await generation.start(main, admin)
+        try:
+            yield Gateway(main[0].getsockname()[1], admin[0].getsockname()[1])
+        finally:
+            await generation.end()
+
+
+@dataclass
+class Process:
+    """The real command, running."""
+
+    popen: subprocess.Popen[bytes]
+    port: int
+    log: Path
+
+    def signal(self, number: signal.Signals) -> None:
+        self.popen.send_signal(number)
+
+    async def exit_code(self, within_s: float = 20) -> int:
+        return await asyncio.wait_for(asyncio.to_thread(self.popen.wait), within_s)
+
+
+def free_port() -> int:
+    """A port that nobody uses now."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port: int = sock.getsockname()[1]
+        return port
+
+
+@contextmanager
+def command(
+    tmp: Path,
+    root: Path,
+    changes: Mapping[str, Any] | None = None,
+    *,
+    arguments: tuple[str, ...] = (),
+    user: int | None = None,
+) -> Iterator[Process]:
+    """`workspace-gateway serve --config …` as a process of its own; ended with the block."""
+    port = free_port()
+    file = tmp / "gateway.yaml"
+    data = settings(root, changes)
+    data["server"]["port"] = port
+    file.write_text(yaml.safe_dump(data))
+    log = tmp / "gateway.log"
+    with log.open("wb") as output:
+        popen = subprocess.Popen(
+            [sys.executable, "-m", "gateway", "serve", "--config", str(file), *arguments],
+            stdout=output,
+            stderr=output,
+            user=user,
+            env={**os.environ, "PYTHONWARNINGS": "default"},
+        )
+    process = Process(popen, port, log)
+    try:
+        wait_until_ready(process)
+        yield process
+    finally:
+        if popen.poll() is None:
+            popen.send_signal(signal.SIGTERM)
+            try:
+                popen.wait(15)
+            except subprocess.TimeoutExpired:
+                popen.kill()
+                popen.wait()
+
+
+def wait_until_ready(process: Process, within_s: float = 15) -> None:
+    """Return once the port accepts; fail with the log if the process ends before."""
+    end = time.monotonic() + within_s
+    while time.monotonic() < end:
+        if process.popen.poll() is not None:
+            raise AssertionError(process.log.read_text())
+        try:
+            socket.create_connection(("127.0.0.1", process.port), 1).close()
+            return
+        except OSError:
+            time.sleep(0.02)
+    raise AssertionError("not ready: " + process.log.read_text())

@@ -1,0 +1,28 @@
+"""Executor models for these tests: what two plug-ins might have."""
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from gateway.config.units import Timeout
+
+
+class Local(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    root: str
+
+
+class Timeouts(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    connect: Timeout = 2.0
+
+
+class Rest(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    url: str
+    retries: int = Field(default=1, ge=0)
+    timeout: Timeouts = Timeouts()
+
+
+EXECUTORS: dict[str, type[BaseModel]] = {"local": Local, "rest": Rest}

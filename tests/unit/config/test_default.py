@@ -1,0 +1,80 @@
+"""The annotated default and the examples: what is shown to strangers is true."""
+
+import os
+import re
+from glob import glob
+
+import pytest
+
+from gateway.cli.config_file import ExecutorModels
+from gateway.config.load import default_data, default_text, from_mapping, load
+from gateway.config.marked_yaml import read_text
+from gateway.config.model import Auth, Config, Limits, Server, config_model
+
+CONFIG = os.path.join(os.path.dirname(__file__), "../../../config")
+EXAMPLES = sorted(glob(os.path.join(CONFIG, "examples", "*.yaml")))
+
+
+LOCAL = config_model(ExecutorModels())(
+    executors={"local": {"type": "local", "root": "./workspaces"}},
+    placement={"default": {"executor": "local"}},
+).executors["local"]
+
+
+def test_the_annotated_default_says_what_the_defaults_are():
+    config = from_mapping(default_data(), ExecutorModels(), "default")
+
+    assert config.server == Server()
+    assert config.auth == Auth()
+    assert config.limits == Limits()
+    assert config.executors["local"] == LOCAL
+    assert config.placement.default.executor == "local"
+
+
+def test_every_field_is_in_it_with_a_comment():
+    """A field that is not shown there is a field that nobody finds."""
+    lines = default_text().splitlines()
+    models = [Server, Auth, Limits, ExecutorModels()["local"]]
+    for name in {name for model in models for name in model.model_fields} - {"type"}:
+        at = next(n for n, line in enumerate(lines) if re.match(rf" +{name}:", line))
+        assert lines[at - 1].lstrip().startswith("#"), name
+    assert set(Config.model_fields) == set(default_data())
+
+
+def test_the_checkout_shows_the_same_file():
+    link = os.path.join(CONFIG, "gateway.yaml")
+
+    assert os.readlink(link) == "../gateway/config/default.yaml"
+    with open(link, encoding="utf-8") as file:
+        assert file.read() == default_text()
+
+
+def test_its_commented_lines_work_too():
+    """They are there to be uncommented."""
+    text = re.sub(
+        r"(?m)^( +)# (?=(trusted_proxies|admin|keys|sandbox_prefix|  .*):)", r"\1", default_text()
+    )
+    for line in ("trusted_proxies: []", "admin: null", "keys: []", "sandbox_prefix: null"):
+        text = re.sub(rf"(?m)^ +{re.escape(line)}\n", "", text)
+
+    data = read_text(text, "default.yaml", {}).data
+    assert isinstance(data, dict)
+    config = from_mapping(data, ExecutorModels(), "default")
+    assert config.server.admin is not None
+    assert len(config.server.trusted_proxies) == 2
+    assert config.auth.keys[0].org == "acme"
+
+
+@pytest.mark.parametrize("file", EXAMPLES, ids=os.path.basename)
+def test_an_example_loads(file, monkeypatch):
+    with open(file, encoding="utf-8") as stream:
+        for number, name in enumerate(re.findall(r"\$\{([A-Z0-9_]+_SHA256)", stream.read())):
+            monkeypatch.setenv(name, f"{number:064x}")
+
+    config = load(file, ExecutorModels())
+
+    assert config.auth.keys
+
+
+def test_there_are_examples():
+    assert len(EXAMPLES) >= 4

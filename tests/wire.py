@@ -1,0 +1,121 @@
+"""A client that sends exactly the bytes it is given and shows exactly what comes back."""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One response as it stood on the wire."""
+
+    status: int
+    headers: list[tuple[str, str]]
+    body: bytes
+    complete: bool
+    """Whether the framing says that the body is whole."""
+
+    def header(self, name: str) -> str | None:
+        values = self.all(name)
+        assert len(values) <= 1, f"{name} stands {len(values)} times"
+        return values[0] if values else None
+
+    def all(self, name: str) -> list[str]:
+        return [value for key, value in self.headers if key.lower() == name.lower()]
+
+    @property
+    def json(self) -> Any:
+        return orjson.loads(self.body)
+
+
+class Wire:
+    """One connection."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+
+    @classmethod
+    async def connect(cls, port: int, **options: Any) -> "Wire":
+        return cls(*await asyncio.open_connection("127.0.0.1", port, **options))
+
+    async def __aenter__(self) -> "Wire":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.writer.close()
+        try:
+            await self.writer.wait_closed()
+        except ConnectionError:
+            pass
+
+    async def send(self, data: bytes) -> None:
+        self.writer.write(data)
+        await self.writer.drain()
+
+    async def ask(
+        self,
+        target: str | bytes,
+        *headers: str | bytes,
+        method: str = "GET",
+        version: str = "1.1",
+    ) -> Answer:
+        """Send a request with these raw header lines and read its answer."""
+        await self.send(head(target, *headers, method=method, version=version))
+        return await self.answer(method=method)
+
+    async def answer(self, method: str = "GET") -> Answer:
+        """Read one response; a body that breaks off is returned as far as it came."""
+        raw = await self.reader.readuntil(b"\r\n\r\n")
+        first, *lines = raw[:-4].decode("latin-1").split("\r\n")
+        protocol, status, _ = first.split(" ", 2)
+        pairs = [line.split(": ", 1) for line in lines]
+        headers = [(name, value) for name, value in pairs]
+        known = {name.lower(): value for name, value in headers}
+        if method == "HEAD" or status in ("204", "304"):
+            return Answer(int(status), headers, b"", True)
+        body = bytearray()
+        complete = False
+        try:
+            if known.get("transfer-encoding") == "chunked":
+                while size := int(await self.reader.readuntil(b"\r\n"), 16):
+                    body += await self.reader.readexactly(size)
+                    await self.reader.readexactly(2)
+                await self.reader.readexactly(2)
+                complete = True
+            elif "content-length" in known:
+                body += await self.reader.readexactly(int(known["content-length"]))
+                complete = True
+            else:
+                while piece := await self.reader.read(65536):
+                    body += piece
+                complete = True
+        except asyncio.IncompleteReadError as exc:
+            body += exc.partial
+        except ConnectionError:
+            pass
+        return Answer(int(status), headers, bytes(body), complete)
+
+
+def head(
+    target: str | bytes, *headers: str | bytes, method: str = "GET", version: str = "1.1"
+) -> bytes:
+    """A request head, byte for byte."""
+    lines = [
+        method.encode() + b" " + _bytes(target) + b" HTTP/" + version.encode(),
+        b"Host: localhost",
+        *map(_bytes, headers),
+    ]
+    return b"\r\n".join(lines) + b"\r\n\r\n"
+
+
+async def ask(port: int, target: str | bytes, *headers: str | bytes, **options: str) -> Answer:
+    """One request on a connection of its own."""
+    async with await Wire.connect(port) as wire:
+        return await wire.ask(target, *headers, **options)
+
+
+def _bytes(text: str | bytes) -> bytes:
+    return text if isinstance(text, bytes) else text.encode("utf-8", "surrogateescape")
