@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,12 +80,16 @@ class Gateway:
         """A request with the good key."""
         return await wire.ask(self.port, target, AUTH, *headers, **options)
 
-    async def file(self, raw_path: str | bytes, *headers: str, session: str = "s1", **o: Any) -> wire.Answer:
+    async def file(
+        self, raw_path: str | bytes, *headers: str | bytes, session: str = "s1", **o: Any
+    ) -> wire.Answer:
         """Download; *raw_path* goes onto the wire as it is."""
         raw = raw_path if isinstance(raw_path, bytes) else raw_path.encode()
         return await self.ask(f"/api/v1/sessions/{session}/files/".encode() + raw, *headers, **o)
 
-    async def files(self, query: str = "", *headers: str, session: str = "s1", **o: Any) -> wire.Answer:
+    async def files(
+        self, query: str = "", *headers: str | bytes, session: str = "s1", **o: Any
+    ) -> wire.Answer:
         """List; *query* goes onto the wire as it is."""
         mark = "?" if query else ""
         return await self.ask(f"/api/v1/sessions/{session}/files{mark}{query}", *headers, **o)
@@ -106,6 +111,41 @@ async def running(
             yield Gateway(main[0].getsockname()[1], admin[0].getsockname()[1])
         finally:
             await generation.end()
+
+
+@contextmanager
+def threaded(root: Path | str, changes: Mapping[str, Any] | None = None) -> Iterator[Gateway]:
+    """The same on a loop of its own, for tests that are not asynchronous."""
+    ready: Future[tuple[Gateway, asyncio.AbstractEventLoop, asyncio.Event]] = Future()
+
+    async def serve() -> None:
+        leave = asyncio.Event()
+        async with running(root, changes) as gateway:
+            ready.set_result((gateway, asyncio.get_running_loop(), leave))
+            await leave.wait()
+
+    with ThreadPoolExecutor(1) as pool:
+        served = pool.submit(asyncio.run, serve())
+        served.add_done_callback(lambda done: ready.done() or ready.set_exception(done.exception()))
+        gateway, loop, leave = ready.result(10)
+        try:
+            yield gateway
+        finally:
+            loop.call_soon_threadsafe(leave.set)
+            served.result(10)
+
+
+def plant(root: Path, files: Mapping[str | bytes, bytes | str]) -> Path:
+    """Write *files* below *root*, which need not be there: bytes are content, text is a link's."""
+    for name, content in files.items():
+        path = os.path.join(os.fsencode(root), os.fsencode(name))
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        if isinstance(content, str):
+            os.symlink(content, path)
+            continue
+        with open(path, "xb") as file:
+            file.write(content)
+    return root
 
 
 @dataclass
@@ -138,9 +178,13 @@ def command(
     changes: Mapping[str, Any] | None = None,
     *,
     arguments: tuple[str, ...] = (),
-    user: int | None = None,
+    launcher: tuple[str, ...] = (),
+    environment: Mapping[str, str] | None = None,
 ) -> Iterator[Process]:
-    """`workspace-gateway serve --config …` as a process of its own; ended with the block."""
+    """`workspace-gateway serve --config …` as a process of its own; ended with the block.
+
+    *launcher* is a command that starts another one (`env`, `setpriv`, `strace`).
+    """
     port = free_port()
     file = tmp / "gateway.yaml"
     data = settings(root, changes)
@@ -149,11 +193,10 @@ def command(
     log = tmp / "gateway.log"
     with log.open("wb") as output:
         popen = subprocess.Popen(
-            [sys.executable, "-m", "gateway", "serve", "--config", str(file), *arguments],
+            [*launcher, sys.executable, "-m", "gateway", "serve", "-c", str(file), *arguments],
             stdout=output,
             stderr=output,
-            user=user,
-            env={**os.environ, "PYTHONWARNINGS": "default"},
+            env={**os.environ, "PYTHONWARNINGS": "default", **(environment or {})},
         )
     process = Process(popen, port, log)
     try:

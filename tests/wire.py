@@ -2,9 +2,11 @@
 
 import asyncio
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import orjson
+
+End = Literal["closed", "reset", "open"]
 
 
 @dataclass(frozen=True)
@@ -68,11 +70,12 @@ class Wire:
 
     async def answer(self, method: str = "GET") -> Answer:
         """Read one response; a body that breaks off is returned as far as it came."""
-        raw = await self.reader.readuntil(b"\r\n\r\n")
-        first, *lines = raw[:-4].decode("latin-1").split("\r\n")
-        protocol, status, _ = first.split(" ", 2)
-        pairs = [line.split(": ", 1) for line in lines]
-        headers = [(name, value) for name, value in pairs]
+        status = "100"
+        while status == "100":
+            raw = await self.reader.readuntil(b"\r\n\r\n")
+            first, *lines = raw[:-4].decode("latin-1").split("\r\n")
+            _, status, _ = first.split(" ", 2)
+        headers = [(name, value) for name, _, value in (line.partition(": ") for line in lines)]
         known = {name.lower(): value for name, value in headers}
         if method == "HEAD" or status in ("204", "304"):
             return Answer(int(status), headers, b"", True)
@@ -97,6 +100,19 @@ class Wire:
         except ConnectionError:
             pass
         return Answer(int(status), headers, bytes(body), complete)
+
+    async def rest(self, within_s: float = 5) -> tuple[bytes, End]:
+        """All that still comes, and how it ends: cleanly, by a reset, or not within the time."""
+        data = bytearray()
+        try:
+            async with asyncio.timeout(within_s):
+                while piece := await self.reader.read(65536):
+                    data += piece
+        except TimeoutError:
+            return bytes(data), "open"
+        except ConnectionError:
+            return bytes(data), "reset"
+        return bytes(data), "closed"
 
 
 def head(

@@ -105,28 +105,41 @@ def _need_free(*ports: int) -> None:
 
 @contextmanager
 def _sample(directory: str) -> Iterator[str]:
-    """Yield the root of a sample made below *directory*, and remove it at the end.
-
-    Only what a demo has made is ever removed: a directory that holds anything else is refused.
-    """
-    mark = os.path.join(directory, _MARK)
+    """Yield the root of a sample made below *directory*, and remove at the end what was made."""
+    root, mark = os.path.join(directory, "workspaces"), os.path.join(directory, _MARK)
     try:
-        os.makedirs(directory, exist_ok=True)
-        if set(os.listdir(directory)) - {_MARK, "workspaces"} or (
-            os.listdir(directory) and not os.path.lexists(mark)
-        ):
-            raise _failed(f"{directory}: holds other files; try another: demo --dir NAME")
-        with open(mark, "w", encoding="utf-8") as lock:
+        made = _claim(directory)
+        lock = open(mark, "w", encoding="utf-8")  # noqa: SIM115  # closed by the block below
+    except OSError as exc:
+        raise _failed(f"{directory}: {exc.strerror}") from exc
+    with lock:
+        try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            root = os.path.join(directory, "workspaces")
+        except BlockingIOError as exc:
+            raise _failed(f"{directory}: another demo uses it; try demo --dir NAME") from exc
+        try:
             shutil.rmtree(root, ignore_errors=True)  # what a demo that was killed has left
-            try:
-                write_sample(root)
-                yield root
-            finally:
-                shutil.rmtree(directory)
-    except BlockingIOError as exc:
-        raise _failed(f"{directory}: another demo uses it; try another: demo --dir NAME") from exc
+            write_sample(root)
+            yield root
+        finally:
+            shutil.rmtree(root)
+            os.unlink(mark)
+            if made:
+                os.rmdir(directory)
+
+
+def _claim(directory: str) -> bool:
+    """Make the directory if it is not there; whether this demo, or one that was killed, made it.
+
+    A directory that holds anything else is refused: nobody's files are to be removed.
+    """
+    if not os.path.lexists(directory):
+        os.mkdir(directory)
+        return True
+    names = os.listdir(directory)
+    if (names and _MARK not in names) or set(names) - {_MARK, "workspaces"}:
+        raise _failed(f"{directory}: holds other files; try demo --dir NAME")
+    return bool(names)
 
 
 def _failed(message: str) -> click.ClickException:

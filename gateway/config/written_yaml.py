@@ -4,6 +4,7 @@ import yaml
 
 _TEXT = "tag:yaml.org,2002:str"
 
+
 def written(data: object) -> str:
     """Return *data*, made of what JSON knows, as YAML; a `${` in it stays a `${`."""
     return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)

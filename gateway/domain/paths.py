@@ -15,6 +15,7 @@ LONGEST_PATH = 4095  # bytes: Linux' PATH_MAX less the NUL
 # path names exactly one file.
 _ESCAPES = 0xEF00
 _ESCAPED = re.compile("[\uef80-\uefff]")
+_SURROGATE = re.compile("[\udc80-\udcff]")  # how Python decodes a byte that is not UTF-8
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -79,10 +80,10 @@ def name_to_text(name: bytes) -> str:
     if name.isascii():
         return name.decode("ascii")
     text = name.decode("utf-8", "surrogateescape")
-    if not _ESCAPED.search(text) and not _has_surrogate(text):
+    if not _ESCAPED.search(text) and not _SURROGATE.search(text):
         return text
     text = _ESCAPED.sub(lambda found: found[0].encode().decode("ascii", "surrogateescape"), text)
-    return "".join(chr(_ESCAPES + ord(c) - 0xDC00) if "\udc80" <= c <= "\udcff" else c for c in text)
+    return _SURROGATE.sub(lambda found: chr(_ESCAPES + ord(found[0]) - 0xDC00), text)
 
 
 def text_to_name(text: str) -> bytes:
@@ -90,7 +91,3 @@ def text_to_name(text: str) -> bytes:
     return _ESCAPED.sub(lambda found: chr(0xDC00 + ord(found[0]) - _ESCAPES), text).encode(
         "utf-8", "surrogateescape"
     )
-
-
-def _has_surrogate(text: str) -> bool:
-    return any("\udc80" <= character <= "\udcff" for character in text)

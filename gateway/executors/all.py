@@ -1,4 +1,4 @@
-"""The executors that ship with the gateway: one line each, imported only when a config names them."""
+"""The executors that ship with the gateway: a line each, imported when a config names them."""
 
 EXECUTORS: dict[str, str] = {
     "local": "gateway.executors.local.local:Local",

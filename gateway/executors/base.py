@@ -1,4 +1,4 @@
-"""What an executor promises; every executor and every wrapper around one passes `tests/contract`."""
+"""What an executor promises, whatever backend it reaches."""
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -51,7 +51,7 @@ class FileStream(ABC):
 
 
 class Walk(ABC):
-    """A walk that has begun; iterate it once for batches of entries. *source* as in `FileStream`."""
+    """A walk that has begun; iterate it once, for batches of entries that are never empty."""
 
     source: str
 
@@ -64,8 +64,8 @@ class Executor(ABC):
     """Gives access to the workspaces of one backend.
 
     A plug-in names its frozen config model in `Config` and is made by `running`, which gives
-    back everything it holds when it is left. Every method raises the verdicts of `domain.errors`; anything that is raised before a method
-    has returned (or entered, or yielded) its first result can still become another answer.
+    back everything it holds when it is left. What is raised while something is being entered is a
+    verdict of `domain.errors` and can still become another answer.
     """
 
     Config: ClassVar[type[BaseModel]]

@@ -119,10 +119,9 @@ def _report(request: web.Request, exchange: Exchange, status: int, now: float) -
     duration = now - exchange.started_at
     first_byte = (exchange.first_byte_at or now) - exchange.started_at
     method = request.method if request.method in _METHODS else "other"
-    metrics.REQUESTS.labels(exchange.route, method, status).inc()
-    metrics.DURATION.labels(exchange.route).observe(duration)
-    metrics.FIRST_BYTE.labels(exchange.route).observe(first_byte)
-    metrics.RESPONSE_BYTES.labels(exchange.route).inc(exchange.bytes_sent)
+    metrics.of_route(exchange.route).count(
+        method, status, duration, first_byte, exchange.bytes_sent
+    )
     log.info(
         "http_request",
         trace_id=exchange.trace_id,

@@ -1,4 +1,4 @@
-"""What is known about a request while it is served, for its log line, its metrics and its headers."""
+"""What is known about a request while it is served: for its log line, metrics and headers."""
 
 import re
 import secrets
@@ -39,6 +39,11 @@ def request_id(request: web.BaseRequest) -> str:
     given = request.headers.getall("X-Request-ID", [])
     if len(given) == 1 and _REQUEST_ID.fullmatch(given[0]):
         return given[0]
+    return new_request_id()
+
+
+def new_request_id() -> str:
+    """An id for a request that brought none."""
     return secrets.token_hex(16)
 
 

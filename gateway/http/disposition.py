@@ -9,8 +9,9 @@ from urllib.parse import quote
 _DANGEROUS = re.compile(
     "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069/\\\\\ud800-\udfff]"
 )
-# Browsers disagree about quoted-pairs and about percent signs in `filename` (RFC 6266 appendix D).
-_NOT_PLAIN = re.compile('[^ -~]|["%]')
+# Browsers disagree about quoted-pairs and percent signs in `filename` (RFC 6266 appendix D), and
+# parsers that split at every semicolon are common: aiohttp's own is one.
+_NOT_PLAIN = re.compile('[^ -~]|["%;]')
 _ATTR_CHARS = "!#$&+^`|"  # RFC 8187 section 3.2.1, besides what quote() leaves alone anyway
 
 

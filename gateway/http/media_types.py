@@ -6,6 +6,9 @@ import filetype
 
 # WHATWG MIME Sniffing section 3.1: bytes that do not occur in text.
 _BINARY = bytes((*range(0x09), 0x0B, *range(0x0E, 0x1B), *range(0x1C, 0x20)))
+# Bytes that decide the family. Many more, and a chain of empty zstd frames takes filetype 1.2.0
+# beyond Python's recursion limit; the charset is judged on all that is at hand.
+_SNIFFED = 4096
 _UTF16_MARKS = (b"\xfe\xff", b"\xff\xfe")
 _TEXT_LIKE_MAGIC = ((b"%PDF-", "application/pdf"), (b"%!PS-Adobe-", "application/postscript"))
 
@@ -83,8 +86,9 @@ def media_type(name: str, head: bytes, complete: bool) -> str:
         if head.startswith(magic):
             return kind
     # The library comes second: by its short magics "BM hello" and "MZ, a novel" are no text.
-    if len(head.translate(None, _BINARY)) != len(head):
-        return filetype.guess_mime(head) or "application/octet-stream"
+    start = head[:_SNIFFED]
+    if len(start.translate(None, _BINARY)) != len(start):
+        return filetype.guess_mime(start) or "application/octet-stream"
     kind = _TEXT_TYPES.get(name.rpartition(".")[2].lower(), "text/plain")
     return f"{kind}; charset=utf-8" if kind.startswith("text/") and _utf8(head, complete) else kind
 

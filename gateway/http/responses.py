@@ -4,6 +4,7 @@ import base64
 import hashlib
 import time
 from email.utils import formatdate
+from functools import lru_cache
 
 from aiohttp import web
 
@@ -38,7 +39,7 @@ async def send_file(request: web.Request, stream: FileStream) -> web.StreamRespo
     etag = etag_of(entry.version or "")
     headers = {
         "ETag": etag,
-        "Last-Modified": formatdate(modified_at_s, usegmt=True),
+        "Last-Modified": _http_date(modified_at_s),
         **source_headers(stream.source),
     }
     match evaluate(request.method, request.headers, etag, modified_at_s):
@@ -144,6 +145,11 @@ def _wanted_digest(request: web.Request) -> str | None:
         if name in _ALGORITHMS and weight in _WEIGHTS and int(weight) > best_weight:
             best, best_weight = name, int(weight)
     return best
+
+
+@lru_cache(4096)
+def _http_date(seconds: int) -> str:
+    return formatdate(seconds, usegmt=True)
 
 
 def _modified_at_s(mtime_ns: int) -> int:

@@ -3,6 +3,7 @@
 import math
 from collections import OrderedDict
 from collections.abc import Callable
+from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 from time import monotonic
 
@@ -52,6 +53,7 @@ class Throttle:
         raise TooManyRequests(self._limit, f"too many requests; retry in {wait} s", wait)
 
 
+@lru_cache(_MOST_BUCKETS)
 def address_bucket(address: str) -> str:
     """What an address is throttled as: itself, or its /64, which is one IPv6 customer."""
     try:

@@ -32,7 +32,7 @@ class Transfer:
         self._count(len(data))
 
     async def send(self, stream: FileStream, first: int, count: int) -> None:
-        """Send *count* bytes of *stream* from position *first*; raise `StreamBroken` if it has fewer."""
+        """Send *count* bytes from position *first*; raise `StreamBroken` if there are fewer."""
         descriptor = stream.descriptor
         if descriptor is None or self._request.secure:
             async for chunk in stream.chunks(first, count):
@@ -95,7 +95,7 @@ def _cached(descriptor: int, position: int) -> bool:
 
 @contextmanager
 def _own_socket(request: web.Request) -> Iterator[int]:
-    """The client's socket under a descriptor of our own: the loop lets nobody watch a transport's."""
+    """The client's socket under our own descriptor: the loop lets nobody watch a transport's."""
     transport = request.transport
     if transport is None:
         raise ConnectionResetError("the client left")

@@ -1,31 +1,26 @@
 """Which entries of a walk are wanted: a glob and exclusions in the language of `.gitignore`."""
 
+import re
+import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from itertools import takewhile
+from operator import eq
 from typing import Self
 
 import re2
+from pathspec import PathSpec
+from pathspec.pattern import RegexPattern
+from pathspec.patterns.gitignore.basic import GitIgnoreBasicPattern
 
 from gateway.domain.errors import BadParameter
 from gateway.domain.paths import WorkspacePath
 
 MOST_PATTERNS = 100
 LONGEST_PATTERN = 1024  # bytes
+MOST_BYTES = 4096  # of all patterns together; RE2 would have memory for four times as many
 
-_CLASSES = {  # POSIX character classes as pairs of first and last
-    "alnum": "09AZaz",
-    "alpha": "AZaz",
-    "blank": "\t\t  ",
-    "cntrl": "\x00\x1f\x7f\x7f",
-    "digit": "09",
-    "graph": "!~",
-    "lower": "az",
-    "print": " ~",
-    "punct": "!/:@[`{~",
-    "space": "\t\r  ",
-    "upper": "AZ",
-    "xdigit": "09AFaf",
-}
+_OPTIONS = re2.Options()
+_OPTIONS.log_errors = False
 
 
 class Selector:
@@ -58,176 +53,57 @@ class Selector:
         return self._glob is None or self._glob.cover(path, is_directory)
 
 
-@dataclass(frozen=True, slots=True)
-class _Rule:
-    regex: str
-    covers: bool
-    directories_only: bool
-
-
 class _Patterns:
-    """Rules of which the last that matches decides, as in git.
+    """Patterns of which the last that matches decides, as in git.
 
-    Not pathspec's `GitIgnoreSpec`: 1.1.1 keeps `src/` excluded by `*`, `!*/`, `!*.py`, lets `[!a]`
-    match a slash, knows no `[[:alpha:]]`, and misses names with line ends.
+    Where pathspec is not git: `[!a]` matches a slash, too, `[a` and the backslash of `[\\a]` mean
+    themselves, `/` is everything, and `[[:alpha:]]` and `a\\/b` are refused.
     """
 
-    def __init__(self, rules: Sequence[_Rule], matcher: "re2.Set") -> None:
-        self._rules = rules
-        self._matcher = matcher
+    def __init__(self, patterns: Sequence[RegexPattern]) -> None:
+        self._spec = PathSpec(patterns, backend="re2")
         self._above: tuple[bytes, ...] = ()  # the directories above the entry asked for last
-        self._covered: list[bool] = []  # whether each of them is covered
+        self._closed = sys.maxsize  # the depth of the first of them that is covered
 
     @classmethod
     def parse(cls, parameter: str, lines: Sequence[str]) -> Self | None:
+        sizes = [len(line.encode(errors="surrogatepass")) for line in lines]
         if len(lines) > MOST_PATTERNS:
             raise BadParameter(f"{parameter}: more than {MOST_PATTERNS} patterns")
-        rules = [rule for line in lines if (rule := _rule(parameter, line)) is not None]
-        if not rules:
-            return None
-        try:
-            return cls(rules, _matcher(rules))
-        except re2.error:
-            raise BadParameter(f"{parameter}: the patterns are too complex") from None
+        if max(sizes, default=0) > LONGEST_PATTERN:
+            raise BadParameter(f"{parameter}: a pattern is longer than {LONGEST_PATTERN} bytes")
+        if sum(sizes) > MOST_BYTES:
+            raise BadParameter(f"{parameter}: more than {MOST_BYTES} bytes of patterns")
+        patterns = [_pattern(parameter, line) for line in lines]
+        return cls(patterns) if any(pattern.regex for pattern in patterns) else None
 
     def cover(self, path: WorkspacePath, is_directory: bool) -> bool:
         """Whether the entry is covered, by itself or with a directory above it."""
         above = path.parts[:-1]
         if above != self._above:
-            self._enter(above)
-        return (bool(above) and self._covered[-1]) or self._match(path, is_directory)
-
-    def _enter(self, above: tuple[bytes, ...]) -> None:
-        # A walk asks branch by branch, so that nearly all of the way down is known already.
-        known = 0
-        for old, new in zip(self._above, above, strict=False):
-            if old != new:
-                break
-            known += 1
-        del self._covered[known:]
-        for depth in range(known + 1, len(above) + 1):
-            inherited = depth > 1 and self._covered[-1]
-            self._covered.append(inherited or self._match(WorkspacePath(above[:depth]), True))
-        self._above = above
+            # A walk asks branch by branch, so that nearly all of the way down is known already.
+            known = len([*takewhile(bool, map(eq, above, self._above))])
+            if self._closed > known:
+                depths = range(known + 1, len(above) + 1)
+                covered = (n for n in depths if self._match(WorkspacePath(above[:n]), True))
+                self._closed = next(covered, sys.maxsize)
+            self._above = above
+        return self._closed <= len(above) or self._match(path, is_directory)
 
     def _match(self, path: WorkspacePath, is_directory: bool) -> bool:
-        last = -1
-        for index in self._matcher.Match(path.relative) or ():
-            if index > last and (is_directory or not self._rules[index].directories_only):
-                last = index
-        return last >= 0 and self._rules[last].covers
+        return self._spec.match_file(path.relative + "/" if is_directory else path.relative)
 
 
-def _matcher(rules: Sequence[_Rule]) -> "re2.Set":
+def _pattern(parameter: str, line: str) -> RegexPattern:
     # The client writes the patterns and the agent the names, so either can attack: `re` would
     # take exponential time and keep the GIL. RE2 takes linear time, without the GIL, for all
-    # rules at once. The memory bounds the work for each byte of a name, too.
-    options = re2.Options()
-    options.max_mem = 2 << 20
-    options.dot_nl = True
-    options.never_capture = True
-    options.log_errors = False
-    matcher = re2.Set.FullMatchSet(options)
-    for rule in rules:
-        matcher.Add(rule.regex)
-    matcher.Compile()
-    return matcher
-
-
-def _rule(parameter: str, line: str) -> _Rule | None:
-    """One line of a `.gitignore`; None for a blank or a comment."""
+    # patterns at once; pathspec has no use for `re` when it is handed them compiled.
+    #
+    # Its regex of a pattern also matches whatever lies below, so that `!*/` would take back all
+    # files, and it lets `a/**` match `a/` and no `.` a line end; git does none of that.
     try:
-        if len(line.encode()) > LONGEST_PATTERN:
-            raise BadParameter(f"{parameter}: a pattern is longer than {LONGEST_PATTERN} bytes")
-        text = _trimmed(line)
-        if not text or text.startswith("#"):
-            return None
-        body = text.removeprefix("!").removesuffix("/")
-        return _Rule(_translated(body), not text.startswith("!"), text.endswith("/"))
-    except ValueError as exc:
+        text = re.sub(r"/\*\*(?=/?\s*$)", "/**/*", line)
+        regex, include = GitIgnoreBasicPattern.pattern_to_regex(text)
+        return RegexPattern(regex and re2.compile(f"(?s){regex}$", _OPTIONS), include)
+    except (ValueError, re2.error) as exc:
         raise BadParameter(f"{parameter}: {line!r} is not a gitignore pattern") from exc
-
-
-def _trimmed(line: str) -> str:
-    text = line.rstrip(" ")
-    escapes = len(text) - len(text.rstrip("\\"))
-    return text + " " if escapes % 2 and text != line else text
-
-
-def _translated(pattern: str) -> str:
-    """The regular expression of a pattern; raise `ValueError` if it is malformed."""
-    if not pattern:
-        raise ValueError("the pattern is empty")
-    regex = [] if "/" in pattern else ["(?:.*/)?"]
-    position = int(pattern.startswith("/"))
-    while position < len(pattern):
-        character = pattern[position]
-        if character == "*":
-            piece, position = _stars(pattern, position)
-        elif character == "[":
-            piece, position = _bracket(pattern, position + 1)
-        elif character == "?":
-            piece, position = "[^/]", position + 1
-        else:
-            literal, position = _literal(pattern, position)
-            piece = re2.escape(literal)
-        regex.append(piece)
-    return "".join(regex)
-
-
-def _stars(pattern: str, start: int) -> tuple[str, int]:
-    end = start
-    while pattern.startswith("*", end):
-        end += 1
-    if end - start > 1 and pattern[start - 1 : start] in ("", "/"):
-        if end == len(pattern):
-            return ".*", end
-        if pattern[end] == "/":
-            return "(?:.*/)?", end + 1
-    return "[^/]*", end
-
-
-def _bracket(pattern: str, start: int) -> tuple[str, int]:
-    negated = pattern.startswith(("!", "^"), start)
-    position = first = start + negated
-    ranges: list[tuple[str, str]] = []
-    while position == first or not pattern.startswith("]", position):
-        end = pattern.find("]", position + 2)
-        if pattern.startswith("[:", position) and end > 0 and pattern[end - 1] == ":":
-            pairs = _CLASSES.get(pattern[position + 2 : end - 1])
-            if pairs is None:
-                raise ValueError("no such character class")
-            ranges += zip(pairs[::2], pairs[1::2], strict=True)
-            position = end + 1
-            continue
-        low, position = _literal(pattern, position)
-        high = low
-        if pattern.startswith("-", position) and not pattern.startswith("-]", position):
-            high, position = _literal(pattern, position + 1)
-        ranges.append((low, max(low, high)))
-    return _character_class(ranges, negated), position + 1
-
-
-def _character_class(ranges: Sequence[tuple[str, str]], negated: bool) -> str:
-    # A slash is never matched by a bracket, named or not.
-    if negated:
-        return "[^/" + "".join(_span(low, high) for low, high in ranges) + "]"
-    spans = [
-        _span(*part)
-        for low, high in ranges
-        for part in ((low, min(high, ".")), (max(low, "0"), high))
-        if part[0] <= part[1]
-    ]
-    return f"[{''.join(spans)}]" if spans else r"[^\x00-\x{10FFFF}]"
-
-
-def _span(low: str, high: str) -> str:
-    return rf"\x{{{ord(low):x}}}-\x{{{ord(high):x}}}"
-
-
-def _literal(pattern: str, position: int) -> tuple[str, int]:
-    escaped = pattern.startswith("\\", position)
-    character = pattern[position + escaped : position + escaped + 1]
-    if not character:
-        raise ValueError("the pattern ends too early")
-    return character, position + escaped + 1

@@ -13,7 +13,7 @@ _THREADS = 2
 _SCRIPT = Path(__file__).parent / "wrk.lua"
 
 
-class Broken(Exception):  # noqa: N818  # a state, as in gateway.domain.errors
+class Broken(Exception):
     """A peer answered wrongly or incompletely, so its speed means nothing."""
 
 

@@ -17,7 +17,7 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
-class Missing(Exception):  # noqa: N818  # a state, as in gateway.domain.errors
+class Missing(Exception):
     """A peer cannot be measured here; the message says why and what would help."""
 
 

@@ -16,7 +16,6 @@ MOST_NAMES = 32_768  # of one directory in memory; a larger one is scanned again
 _SORTED_AT_ONCE = 4_096  # a sort holds the GIL: 1 ms for so many, 10 ms for all
 _GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 _CUT_SHORT = "the workspace cannot be read on"
-_NO_NAMES: Iterator[bytes] = iter(())
 
 
 @dataclass(slots=True)
@@ -27,7 +26,7 @@ class Level:
     identity: tuple[int, int]
     fd: int = -1
     parts: tuple[bytes, ...] = ()
-    names: Iterator[bytes] = _NO_NAMES
+    names: Iterator[bytes] | None = None
     last: bytes = b""  # a new scan starts behind it
     cut_at: bytes | None = None  # the last of `names`, if the directory has more
 
@@ -75,22 +74,21 @@ class Levels:
         if len(self._stack) > MOST_OPEN:
             _park(self._stack[-1 - MOST_OPEN])
 
-    def top(self) -> Level | None:
-        """The top directory, ready to be read; None if it was parked and is not there any more.
+    def top(self) -> tuple[int, tuple[bytes, ...], Iterator[bytes]] | None:
+        """The top directory's descriptor, path and names to come; None if it is there no more.
 
         Raises `Unavailable` if it cannot be read on: a listing must not end early unnoticed.
         """
         level = self._stack[-1]
-        if level.fd >= 0:
-            return level
-        try:
-            self._wake(level)
-        except OSError as exc:
-            if exc.errno not in _GONE:
-                raise Unavailable(_CUT_SHORT) from exc
-            self.pop()
-            return None
-        return level
+        if level.names is None:
+            try:
+                level.names = self._names_again(level)
+            except OSError as exc:
+                if exc.errno not in _GONE:
+                    raise Unavailable(_CUT_SHORT) from exc
+                self.pop()
+                return None
+        return level.fd, level.parts, level.names
 
     def read_on(self) -> None:
         """Go on when the top's names are used up: with its next ones, or in the one below."""
@@ -99,42 +97,45 @@ class Levels:
             self.pop()
             return
         level.last = level.cut_at
-        try:
-            _scan(level)
-        except OSError as exc:
-            raise Unavailable(_CUT_SHORT) from exc
+        level.names = None
 
     def _push(self, fd: int, name: bytes, parts: tuple[bytes, ...], last: bytes) -> None:
         level = Level(name, (0, 0), fd, parts, last=last)
         try:
             level.identity = _identity(fd)
-            _scan(level)
+            level.names = _scan(level)
         except OSError:
             os.close(fd)
             raise
         self._stack.append(level)
 
-    def _wake(self, level: Level) -> None:
-        fd = os.dup(self._base)
-        try:
-            for below in self._stack[1:]:
-                above, fd = fd, self._resolver.enter(fd, below.name)
-                os.close(above)
-            if _identity(fd) != level.identity:
-                raise FileNotFoundError(errno.ENOENT, "another directory took its place")
-            level.fd = fd
-            level.parts = (*self._parts, *(below.name for below in self._stack[1:]))
-            _scan(level)
-        except OSError:
-            level.fd = -1
-            os.close(fd)
-            raise
+    def _names_again(self, level: Level) -> Iterator[bytes]:
+        if level.fd < 0:
+            self._open_again()
+        if _identity(level.fd) != level.identity:
+            raise FileNotFoundError(errno.ENOENT, "another directory took its place")
+        level.parts = (*self._parts, *(each.name for each in self._stack[1:]))
+        return _scan(level)
+
+    def _open_again(self) -> None:
+        """Open the topmost levels, all of them parked, on one way up from the base."""
+        above, is_kept = self._base, True
+        for number, level in enumerate(self._stack, 1 - len(self._stack)):
+            try:
+                fd = self._resolver.enter(above, level.name) if level.name else os.dup(above)
+            finally:
+                if not is_kept:
+                    os.close(above)
+            above, is_kept = fd, number > -MOST_OPEN
+            if is_kept:
+                level.fd = fd
 
 
 def _park(level: Level) -> None:
     fd, level.fd = level.fd, -1
-    level.parts, level.names = (), _NO_NAMES
-    os.close(fd)
+    level.parts, level.names = (), None
+    if fd >= 0:
+        os.close(fd)
 
 
 def _identity(fd: int) -> tuple[int, int]:
@@ -142,10 +143,10 @@ def _identity(fd: int) -> tuple[int, int]:
     return found.st_dev, found.st_ino
 
 
-def _scan(level: Level) -> None:
+def _scan(level: Level) -> Iterator[bytes]:
     names, is_cut = names_behind(level.fd, level.last)
-    level.names = iter(names)
     level.cut_at = names[-1] if is_cut else None
+    return iter(names)
 
 
 def names_behind(directory: int, last: bytes) -> tuple[list[bytes], bool]:

@@ -58,14 +58,16 @@ class Local(Executor):
 
         Raises `Unavailable` if paths cannot be resolved safely, or not in the way *config* forces.
         """
+        root = Root(config.root)
         readers = Pool(f"{name}-read", _READERS)
         walkers = Pool(f"{name}-walk", _WALKERS)
         try:
             resolver = await asyncio.wrap_future(
                 readers.submit(choose, config.resolver, config.sandbox_prefix)
             )
-            yield cls(name, Root(config.root), resolver, readers, walkers)
+            yield cls(name, root, resolver, readers, walkers)
         finally:
+            root.last = None
             readers.shutdown(wait=False, cancel_futures=True)
             walkers.shutdown(wait=False, cancel_futures=True)
 

@@ -79,22 +79,23 @@ def _batches(
     depth: int,
     selection: Selection | None,
 ) -> Generator[list[Entry], None, None]:
-    # Every entry comes through this loop, so it calls nothing that it need not call.
+    # Every entry comes through this loop, so it calls nothing and looks up nothing it need not.
+    stat, file = os.stat, Kind.FILE
     batch: list[Entry] = []
     room = FIRST_BATCH
     while levels:
-        level = levels.top()
-        if level is None:
+        top = levels.top()
+        if top is None:
             continue
-        fd, parts = level.fd, level.parts
-        for name in level.names:
+        fd, parts, names = top
+        for name in names:
             if not room:
                 yield batch
                 batch, room = [], BATCH
             room -= 1
             path = WorkspacePath((*parts, name))
             try:
-                found = os.stat(name, dir_fd=fd, follow_symlinks=False)
+                found = stat(name, dir_fd=fd, follow_symlinks=False)
             except FileNotFoundError:
                 continue
             except OSError:
@@ -124,7 +125,7 @@ def _batches(
                     mode = found.st_mode & 0o7777
                     size, mtime_ns = found.st_size, found.st_mtime_ns
                     version = version_of(found)
-                    entry = Entry(path, Kind.FILE, size, mtime_ns, mode, False, version)
+                    entry = Entry(path, file, size, mtime_ns, mode, False, version)
                 else:
                     entry = _described(path, found, is_link=False)
             if selection is not None:

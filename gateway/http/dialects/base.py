@@ -29,7 +29,7 @@ class Route:
 
 
 class Dialect:
-    """The error format of the native routes; a published dialect overrides what it does otherwise."""
+    """The native error format; a published dialect overrides what it does otherwise."""
 
     name: ClassVar[str] = "native"
     statuses: ClassVar[Mapping[type[GatewayError], int]] = {}

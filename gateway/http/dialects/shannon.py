@@ -114,7 +114,7 @@ def _entry(entry: Entry) -> dict[str, Any]:
 
 @functools.lru_cache(4096)
 def _iso(seconds: int) -> str:
-    """ISO 8601 in UTC; times outside the years 1 to 9999 are shown as the nearest that has a name."""
+    """ISO 8601 in UTC; a time before the year 1 or after 9999 is shown as the nearest of them."""
     seconds = max(-62_135_596_800, min(seconds, 253_402_300_799))
     moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ").rjust(20, "0")

@@ -1,4 +1,4 @@
-"""The older envelope that the published `shannon-sdk` speaks; served to requests made as it makes them."""
+"""The older envelope of the published `shannon-sdk`, for requests made as it makes them."""
 
 import base64
 import codecs

@@ -1,0 +1,43 @@
+"""Fixtures that several floors of tests share."""
+
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Literal
+
+import pytest
+
+from gateway.executors.local.openat2 import kernel_has_openat2
+from tests import needs
+from tests.gateways import Gateway, running
+
+ResolverName = Literal["openat2", "components"]
+
+
+@pytest.fixture(params=["openat2", "components"])
+def resolver(request: pytest.FixtureRequest) -> ResolverName:
+    """Each way of resolving paths that there is; `local.resolver` forces it."""
+    name: ResolverName = request.param
+    if name == "openat2":
+        here = os.open("/", os.O_PATH)
+        try:
+            if not kernel_has_openat2(here):
+                needs.missing("needs a kernel with openat2")
+        finally:
+            os.close(here)
+    return name
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """The directory of the workspaces; one workspace, `s1`, is there and empty."""
+    path = tmp_path / "workspaces"
+    (path / "s1").mkdir(parents=True)
+    return path
+
+
+@pytest.fixture
+async def gateway(root: Path, resolver: ResolverName) -> AsyncIterator[Gateway]:
+    """A gateway on *root*, once for each resolver."""
+    async with running(root, {"executors": {"local": {"resolver": resolver}}}) as running_gateway:
+        yield running_gateway

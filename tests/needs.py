@@ -1,0 +1,27 @@
+"""What a test needs of the machine: skipped where it is missing, a failure where CI promises it."""
+
+import os
+import shutil
+
+import pytest
+
+
+def root() -> None:
+    """The test makes device nodes or mounts, or becomes another user."""
+    if os.geteuid() != 0:
+        missing("needs root")
+
+
+def program(name: str) -> str:
+    """The test runs *name*; returns where it is."""
+    found = shutil.which(name)
+    if found is None:
+        missing(f"needs the program {name}")
+    return found
+
+
+def missing(reason: str) -> None:
+    """Skip the test, or fail it where the environment variable CI is set."""
+    if os.environ.get("CI"):
+        pytest.fail(f"{reason}, and CI is set")
+    pytest.skip(reason)

@@ -1,0 +1,147 @@
+"""Row 16 of the hostile cases: a process that swaps directories for links while we open."""
+
+import os
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from gateway.domain.errors import GatewayError, PathNotFound, PathRefused
+from gateway.domain.model import Kind
+from gateway.domain.paths import WorkspacePath
+from gateway.executors.local.resolver import choose, open_file
+from tests.unit.executors.local.rig import OUTSIDE, RESOLVERS, Place, listed, outcome, running
+
+OPENS = 20_000
+WALKS = 100
+INSIDE = b"inside"
+LEAVES = (PathRefused, "invalid path: symbolic link leaves the workspace")
+MISSING = (PathNotFound, "file not found")
+
+ATTACKER = """
+import ctypes, os, sys
+libc = ctypes.CDLL(None, use_errno=True)
+here = os.open(sys.argv[1], os.O_RDONLY)
+pairs = [(os.fsencode(a), os.fsencode(b)) for a, b in zip(sys.argv[2::2], sys.argv[3::2])]
+def swap():
+    for one, other in pairs:
+        if libc.renameat2(here, one, here, other, 2) != 0:  # RENAME_EXCHANGE
+            raise OSError(ctypes.get_errno(), "renameat2")
+swap()
+print("swapping", flush=True)
+while True:
+    swap()
+"""
+
+
+@contextmanager
+def attacker(place: Place, *names: str) -> Iterator[None]:
+    with subprocess.Popen(
+        [sys.executable, "-c", ATTACKER, place.session, *names], stdout=subprocess.PIPE
+    ) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"swapping\n"
+            yield
+            assert process.poll() is None
+        finally:
+            process.kill()
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    place = Place(tmp_path)
+    (place.outside / "e").mkdir()
+    (place.outside / "e" / "f").write_bytes(OUTSIDE)
+    place.file("d/f", INSIDE)
+    place.file("d/e/f", INSIDE)
+    place.link("l", "../../outside")
+    place.link("absolute", str(place.outside))
+    place.file("x", INSIDE)
+    place.link("file-link", "../../outside/f")
+    place.link("up", "d/e/../../d/e/f")
+    return place
+
+
+TARGETS = ("d/f", "l/f", "d/e/f", "x", "up")
+# Each has a tree of its own: through a `d` left behind as a link, the attacker, who is root here,
+# would move `outside/e` itself into the workspace.
+SWAPS = [("d", "l"), ("d", "absolute"), ("x", "file-link"), ("d/e", "l")]
+
+
+@pytest.mark.parametrize("resolver", RESOLVERS)
+@pytest.mark.parametrize("swap", SWAPS)
+async def test_no_download_gives_a_byte_from_outside(
+    place: Place, resolver: str, swap: tuple[str, str]
+) -> None:
+    seen: Counter[object] = Counter()
+    async with running(place, resolver) as executor:
+        with attacker(place, *swap):
+            for number in range(OPENS // len(SWAPS)):
+                seen[await outcome(executor, TARGETS[number % len(TARGETS)])] += 1
+
+    assert set(seen) <= {INSIDE, LEAVES, MISSING}
+    assert seen[INSIDE] > 100
+    assert seen[LEAVES] > 100
+
+
+@pytest.mark.parametrize("resolver", RESOLVERS)
+def test_no_open_in_the_pool_gives_a_byte_from_outside(place: Place, resolver: str) -> None:
+    """The executor opens inline what is in memory; this is the other way."""
+    seen: Counter[object] = Counter()
+    chosen = choose(resolver, None)
+    session = os.open(place.session, os.O_PATH)
+    with attacker(place, "d", "l", "x", "file-link"):
+        for number in range(OPENS):
+            parts = tuple(TARGETS[number % len(TARGETS)].encode().split(b"/"))
+            try:
+                fd, found = open_file(chosen, session, parts)
+                got: object = os.pread(fd, found.st_size, 0)
+                os.close(fd)
+            except GatewayError as exc:
+                got = type(exc), exc.message
+            seen[got] += 1
+    os.close(session)
+
+    assert set(seen) <= {INSIDE, LEAVES, MISSING}
+    assert seen[INSIDE] > 100
+    assert seen[LEAVES] > 100
+
+
+@pytest.mark.parametrize("resolver", RESOLVERS)
+async def test_no_walk_goes_outside(place: Place, resolver: str) -> None:
+    (place.outside / "secret-name").write_bytes(OUTSIDE)
+    for number in range(30):
+        place.file(f"d/e/{number}/f", INSIDE)
+    names: set[bytes] = set()
+    sizes: set[int | None] = set()
+    async with running(place, resolver) as executor:
+        with attacker(place, "d", "l", "x", "file-link"):
+            for _ in range(WALKS):
+                for entry in await listed(executor):
+                    names.update(entry.path.parts)
+                    if entry.kind is Kind.FILE:
+                        sizes.add(entry.size)
+
+    assert b"secret-name" not in names
+    assert sizes == {len(INSIDE)}
+
+
+@pytest.mark.parametrize("resolver", RESOLVERS)
+async def test_a_session_that_is_swapped_for_a_link_is_no_session(
+    place: Place, resolver: str
+) -> None:
+    """The root belongs to the operator; a link in it is still not followed."""
+    place.session.rename(place.root / "real")
+    (place.root / "s1").symlink_to(place.outside)
+    async with running(place, resolver) as executor:
+        got = [await outcome(executor, "f") for _ in range(2)]
+        with pytest.raises(GatewayError):
+            async with executor.walk("s1", WorkspacePath(), depth=1):
+                pass
+
+    assert [type_.__name__ for type_, _ in got] == ["SessionNotFound"] * 2

@@ -1,0 +1,67 @@
+"""The pool of daemon threads."""
+
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from gateway.executors.local.pool import Pool
+
+
+def test_results_and_errors_come_by_the_future() -> None:
+    with Pool("test", 2) as pool:
+        assert pool.submit(divmod, 7, 2).result() == (3, 1)
+        with pytest.raises(ZeroDivisionError):
+            pool.submit(divmod, 1, 0).result()
+
+
+def test_no_more_threads_than_allowed_and_no_more_than_needed() -> None:
+    before = threading.active_count()
+    with Pool("test", 3) as pool:
+        for _ in range(20):
+            pool.submit(int).result()
+            time.sleep(0.001)
+        assert threading.active_count() <= before + 2
+
+        gate = threading.Event()
+        waiting = [pool.submit(gate.wait) for _ in range(20)]
+        assert threading.active_count() == before + 3
+        gate.set()
+        assert all(future.result() for future in waiting)
+
+
+def test_a_call_that_was_cancelled_in_the_queue_is_not_made() -> None:
+    gate, made = threading.Event(), []
+    with Pool("test", 1) as pool:
+        pool.submit(gate.wait)
+        queued = pool.submit(made.append, 1)
+        assert queued.cancel()
+        gate.set()
+
+    assert made == []
+
+
+def test_a_stopped_pool_cancels_what_waits_and_takes_no_more() -> None:
+    gate = threading.Event()
+    pool = Pool("test", 1)
+    running = pool.submit(gate.wait)
+    queued = pool.submit(int)
+
+    pool.shutdown(wait=False, cancel_futures=True)
+
+    assert queued.cancelled()
+    with pytest.raises(RuntimeError):
+        pool.submit(int)
+    gate.set()
+    assert running.result()
+
+
+def test_a_thread_that_hangs_does_not_keep_the_process() -> None:
+    program = """
+import threading
+from gateway.executors.local.pool import Pool
+Pool("test", 1).submit(threading.Event().wait)
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=10)
