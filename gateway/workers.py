@@ -1,6 +1,5 @@
 """Several serving processes on one port, and the parent that keeps them running."""
 
-import asyncio
 import ctypes
 import os
 import select
@@ -19,7 +18,7 @@ from gateway.config.errors import ConfigError
 from gateway.config.model import Config
 from gateway.domain.errors import GatewayError
 from gateway.listeners import PortTaken, with_held_ports, with_listeners_of
-from gateway.server import serve
+from gateway.server import run_loop, serve
 
 log = structlog.get_logger()
 
@@ -46,6 +45,7 @@ class Workers:
         # Those who have not yet said that they serve, or that they are done with a reload.
         self._awaited: set[int] = set()
         self._reload_wanted = False
+        self._reloading = False
         self._replacements: list[float] = []  # when they are due
         self._says: int = -1
         self._code = 0
@@ -130,6 +130,9 @@ class Workers:
             self._phase = _Phase.SERVING
             systemd.ready()
             on_ready()
+        if self._reloading:
+            self._reloading = False
+            systemd.ready()
         if self._reload_wanted:
             self._reload_wanted = False
             self._begin_reload()
@@ -142,6 +145,7 @@ class Workers:
             log.error("reload_failed", problems=str(exc), hint="the old config stays in force")
             systemd.ready()
             return
+        self._reloading = True
         self._awaited = set(self._pids)
         self._pass_on(signal.SIGHUP)
 
@@ -169,7 +173,7 @@ class Workers:
                 signal.signal(number, signal.SIG_DFL)
             _die_with(parent)
             say = self._say
-            asyncio.run(
+            run_loop(
                 serve(self._config, self._reload, on_ready=say, on_reloaded=say, shared=True)
             )
             code = 0

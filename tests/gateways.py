@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -111,6 +111,16 @@ async def running(
             yield Gateway(main[0].getsockname()[1], admin[0].getsockname()[1])
         finally:
             await generation.end()
+
+
+async def slowest_liveness(gateway: Gateway, is_over: Callable[[], bool]) -> float:
+    """Ask whether the gateway is alive until *is_over*; return the longest wait in seconds."""
+    slowest = 0.0
+    while not is_over():
+        began = time.perf_counter()
+        assert (await wire.ask(gateway.port, "/livez")).status == 200
+        slowest = max(slowest, time.perf_counter() - began)
+    return slowest
 
 
 @contextmanager

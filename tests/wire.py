@@ -1,6 +1,7 @@
 """A client that sends exactly the bytes it is given and shows exactly what comes back."""
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -48,10 +49,8 @@ class Wire:
 
     async def __aexit__(self, *_: object) -> None:
         self.writer.close()
-        try:
+        with suppress(ConnectionError):
             await self.writer.wait_closed()
-        except ConnectionError:
-            pass
 
     async def send(self, data: bytes) -> None:
         self.writer.write(data)

@@ -1,6 +1,5 @@
 """`workspace-gateway serve`: the gateway."""
 
-import asyncio
 import os
 import tempfile
 from collections.abc import Callable, Mapping
@@ -12,6 +11,7 @@ from gateway.cli.first_start import config_for_root, keys_beside, keys_file
 from gateway.config.errors import ConfigError
 from gateway.config.load import load
 from gateway.config.model import Config
+from gateway.domain.errors import GatewayError
 
 
 def run(
@@ -30,6 +30,7 @@ def run(
             # Read by prometheus_client when it is imported, which is why the imports stand below.
             os.environ["PROMETHEUS_MULTIPROC_DIR"] = directory
         from gateway.listeners import PortTaken
+        from gateway.server import run_loop
         from gateway.server import serve as serve_alone
         from gateway.telemetry.logging import configure
         from gateway.workers import Workers
@@ -38,8 +39,8 @@ def run(
         try:
             if config.server.workers > 1:
                 return Workers(config, renew).run(on_ready)
-            asyncio.run(serve_alone(config, renew, on_ready, shared=False))
-        except PortTaken as exc:
+            run_loop(serve_alone(config, renew, on_ready, shared=False))
+        except (PortTaken, GatewayError) as exc:
             click.echo(str(exc), err=True)
             return 1
     return 0

@@ -77,8 +77,8 @@ class Entry(NamedTuple):
     """One thing in a workspace.
 
     *size* in bytes is never a link's own length, and None if it is unknown; *version* is a strong
-    validator: equal versions mean equal bytes. *problem* says why an entry is not all it should be:
-    a directory that could not be entered, for one.
+    validator: equal versions mean equal bytes; listings go without. *problem* says why an entry is
+    not all it should be: a directory that could not be entered, for one.
     """
 
     path: WorkspacePath

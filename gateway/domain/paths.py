@@ -64,7 +64,8 @@ class WorkspacePath:
     @property
     def relative(self) -> str:
         """The path as text without a leading slash; asking for it names this very path."""
-        return name_to_text(self.raw)
+        raw = b"/".join(self.parts)
+        return raw.decode("ascii") if raw.isascii() else name_to_text(raw)
 
     @property
     def rooted(self) -> str:

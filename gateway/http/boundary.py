@@ -63,8 +63,10 @@ async def _answer(
     try:
         return await handler(request)
     except ConnectionError:
-        # Executors translate their own; this one is the client's.
+        # Executors translate their own; this one is the client's, who left or was too slow.
         exchange.outcome = "client_left"
+        if exchange.first_byte_at is not None:
+            _reset(request)
         raise
     except web.HTTPException as exc:
         # Only the router raises these: 404 and 405.

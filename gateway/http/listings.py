@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Protocol
 
+import orjson
 from aiohttp import web
 
 from gateway.domain.model import Entry
@@ -49,3 +50,13 @@ async def send_listing(request: web.Request, listing: Listing, form: Form) -> we
         return web.Response(body=head + form.closing(listing), headers=headers)
     await transfer.write(form.closing(listing))
     return await transfer.end()
+
+
+def where_it_goes_on(listing: Listing) -> bytes:
+    """The members that a JSON object ends with when its listing is not the whole; each with its
+    comma.
+    """
+    members = b',"truncated":true' if listing.truncated else b""
+    if listing.next_cursor is not None:
+        members += b',"next_cursor":' + orjson.dumps(listing.next_cursor)
+    return members

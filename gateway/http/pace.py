@@ -1,6 +1,9 @@
 """How long a reader may keep the gateway waiting."""
 
 import asyncio
+import fcntl
+import struct
+import termios
 from collections.abc import Awaitable
 from dataclasses import dataclass
 
@@ -21,29 +24,75 @@ PACE_LIMITS = web.AppKey("pace_limits", PaceLimits)
 
 
 class Pace:
-    """Watches one response's reader."""
+    """Watches one response's reader, who is at the other end of *transport*."""
 
-    def __init__(self, limits: PaceLimits) -> None:
+    def __init__(self, limits: PaceLimits, transport: asyncio.Transport) -> None:
         self._limits = limits
+        self._transport = transport
         self._waited_s = 0.0
-        self._taken = 0
+        self._sent = 0
 
-    def took(self, count: int) -> None:
-        """Count *count* bytes that the reader's socket has taken."""
-        self._taken += count
+    def sent(self, count: int) -> None:
+        """Count *count* bytes that are on their way to the reader."""
+        self._sent += count
 
     async def wait(self, ready: Awaitable[None]) -> None:
-        """Wait until the reader takes more; raise `ConnectionAbortedError` if it is too slow."""
-        loop = asyncio.get_running_loop()
-        since = loop.time()
+        """Wait until there is room for more; raise `ConnectionAbortedError` if it is too slow."""
+        watch = _Watch(self, self._limits.idle_timeout_s, self._waited_s)
         try:
-            async with asyncio.timeout(self._limits.idle_timeout_s):
+            async with watch.deadline:
                 await ready
         except TimeoutError:
-            raise ConnectionAbortedError("the reader takes nothing") from None
-        self._waited_s += loop.time() - since
-        if (
-            self._waited_s > self._limits.idle_timeout_s
-            and self._taken < self._waited_s * self._limits.min_rate
-        ):
+            raise ConnectionAbortedError("the reader is too slow") from None
+        finally:
+            self._waited_s = watch.end()
+        if self.is_too_slow(self._waited_s):
             raise ConnectionAbortedError("the reader is too slow")
+
+    def taken(self) -> int:
+        """How many bytes the reader has taken, give or take a head; also while it is waited for.
+
+        There is room for more only when much of the socket's buffer, megabytes, is free again: that
+        alone would let a slow reader seem to be none.
+        """
+        sock = self._transport.get_extra_info("socket")
+        try:
+            # Linux: bytes that the other side has not acknowledged.
+            queued = struct.unpack("i", fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(4)))[0]
+        except (OSError, ValueError):  # closed meanwhile
+            return self._sent
+        return self._sent - self._transport.get_write_buffer_size() - int(queued)
+
+    def is_too_slow(self, waited_s: float) -> bool:
+        """Whether a reader that was waited for so long in all has taken too little."""
+        limits = self._limits
+        return waited_s > limits.idle_timeout_s and self.taken() < waited_s * limits.min_rate
+
+
+class _Watch:
+    """Ends one wait when nothing has been taken between two looks, *interval_s* apart."""
+
+    def __init__(self, pace: Pace, interval_s: float, waited_before_s: float) -> None:
+        self.deadline = asyncio.timeout(None)
+        self._pace = pace
+        self._interval_s = interval_s
+        self._waited_before_s = waited_before_s
+        self._loop = asyncio.get_running_loop()
+        self._since = self._loop.time()
+        self._taken: int | None = None
+        # The first look comes early: it is what the second is compared with.
+        self._next = self._loop.call_later(interval_s / 4, self._look)
+
+    def end(self) -> float:
+        """Look no more; return how long the reader has been waited for in all."""
+        self._next.cancel()
+        return self._waited_before_s + self._loop.time() - self._since
+
+    def _look(self) -> None:
+        taken = self._pace.taken()
+        waited_s = self._waited_before_s + self._loop.time() - self._since
+        if taken == self._taken or self._pace.is_too_slow(waited_s):
+            self.deadline.reschedule(self._loop.time())
+            return
+        self._taken = taken
+        self._next = self._loop.call_later(self._interval_s, self._look)

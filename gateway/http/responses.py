@@ -86,8 +86,8 @@ async def _send_span(
     count: int,
     headers: dict[str, str],
 ) -> web.StreamResponse:
-    if first + count <= len(head):
-        # Response keeps the length but no body for HEAD.
+    # For HEAD, Response would leave out the length of what is empty.
+    if first + count <= len(head) and request.method != "HEAD":
         return web.Response(status=status, body=head[first : first + count], headers=headers)
     response = web.StreamResponse(status=status, headers=headers)
     response.content_length = count

@@ -24,12 +24,15 @@ class Transfer:
         self._response = response
         self._exchange = request[EXCHANGE]
         self._exchange.first_byte_at = asyncio.get_running_loop().time()
-        self._pace = Pace(request.config_dict[PACE_LIMITS])
+        if request.transport is None:
+            raise ConnectionResetError("the client left")
+        self._pace = Pace(request.config_dict[PACE_LIMITS], request.transport)
 
     async def write(self, data: bytes) -> None:
         """Send *data*; raise `ConnectionError` if the client is gone or too slow."""
+        self._pace.sent(len(data))
         await self._pace.wait(self._response.write(data))
-        self._count(len(data))
+        self._exchange.bytes_sent += len(data)
 
     async def send(self, stream: FileStream, first: int, count: int) -> None:
         """Send *count* bytes from position *first*; raise `StreamBroken` if there are fewer."""
@@ -66,7 +69,8 @@ class Transfer:
             first += sent
             count -= sent
             turn += sent
-            self._count(sent)
+            self._pace.sent(sent)
+            self._exchange.bytes_sent += sent
             if turn >= _TURN:
                 turn = 0
                 await asyncio.sleep(0)
@@ -80,10 +84,6 @@ class Transfer:
         transport.set_write_buffer_limits(0)
         await self._pace.wait(self._request.writer.drain())
         transport.set_write_buffer_limits(high, low)
-
-    def _count(self, sent: int) -> None:
-        self._pace.took(sent)
-        self._exchange.bytes_sent += sent
 
 
 def _cached(descriptor: int, position: int) -> bool:

@@ -3,13 +3,15 @@
 import base64
 import binascii
 
-from gateway.domain.errors import BadParameter, PathRefused
+from gateway.domain.errors import BadParameter
 from gateway.domain.paths import WorkspacePath
+
+_NEVER_LISTED = frozenset({b"", b".", b".."})
 
 
 def encode(last: WorkspacePath) -> str:
     """The cursor behind *last*."""
-    return base64.urlsafe_b64encode(last.relative.encode()).decode("ascii").rstrip("=")
+    return base64.urlsafe_b64encode(last.raw).decode("ascii").rstrip("=")
 
 
 def decode(cursor: str, listed: WorkspacePath) -> WorkspacePath:
@@ -18,10 +20,19 @@ def decode(cursor: str, listed: WorkspacePath) -> WorkspacePath:
     """
     try:
         padded = cursor.encode("ascii") + b"=" * (-len(cursor) % 4)
-        last = WorkspacePath.parse(base64.b64decode(padded, b"-_", validate=True))
-    except (UnicodeEncodeError, binascii.Error, PathRefused):
-        raise BadParameter("cursor: not a cursor of this listing") from None
+        raw = base64.b64decode(padded, b"-_", validate=True)
+    except (UnicodeEncodeError, binascii.Error):
+        raise _not_ours() from None
+    # Not `parse`: a listing reaches names that are not text, and further down than a path may tell.
+    parts = tuple(raw.split(b"/"))
+    if b"\0" in raw or not _NEVER_LISTED.isdisjoint(parts):
+        raise _not_ours()
+    last = WorkspacePath(parts)
     depth = len(listed.parts)
     if last.parts[:depth] != listed.parts or len(last.parts) == depth:
-        raise BadParameter("cursor: not a cursor of this listing")
+        raise _not_ours()
     return last
+
+
+def _not_ours() -> BadParameter:
+    return BadParameter("cursor: not a cursor of this listing")

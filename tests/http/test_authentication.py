@@ -365,7 +365,8 @@ _MALFORMED = [
     f"POST {FILES} HTTP/1.1\r\nHost: x\r\nX-API-Key: {CANARY}\r\nTransfer-Encoding: chunked\r\n\r\n"
     f"zz{CANARY}\r\n",
     f"GET {FILES} HTTP/1.1\r\nHost: x\r\nX-API-Key: {CANARY}\r\nCookie: {CANARY}\r\n\r\n",
-    f"GET {FILES} HTTP/1.1\r\nX-API-Key: {CANARY}\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n"
+    f"GET {FILES} HTTP/1.1\r\nX-API-Key: {CANARY}\r\nUpgrade: websocket\r\n"
+    "Connection: upgrade\r\n\r\n"
     f"{CANARY}",
     f"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n{CANARY}",
 ]

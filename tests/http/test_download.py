@@ -60,9 +60,7 @@ async def test_a_file_comes_with_the_headers_that_are_promised(
 
 
 @pytest.mark.parametrize("name", ["small", "large", "empty"])
-async def test_head_says_the_same_without_a_body(
-    gateway: Gateway, files: Path, name: str
-) -> None:
+async def test_head_says_the_same_without_a_body(gateway: Gateway, files: Path, name: str) -> None:
     """A body byte after HEAD would be taken for the next answer on a shared proxy connection."""
     got = await gateway.file(name)
 
@@ -84,7 +82,7 @@ def _stable(answer: Answer) -> dict[str, str]:
     [
         (FILES + "large", ("If-None-Match: *",), "GET", 304),
         (FILES + "large", ("If-None-Match: *",), "HEAD", 304),
-        (FILES + "large", ("If-Match: \"other\"",), "HEAD", 412),
+        (FILES + "large", ('If-Match: "other"',), "HEAD", 412),
         (FILES + "missing", (), "HEAD", 404),
         (FILES + "d", (), "HEAD", 400),
         (FILES + "large", ("Range: bytes=0-9",), "HEAD", 200),
@@ -261,7 +259,9 @@ async def test_a_malformed_or_abusive_range_is_ignored(
     assert (answer.status, answer.body) == (200, SMALL)
 
 
-@pytest.mark.parametrize("spec", ["1000-", "1000-1001", "99999999999999999999-", "-0", "5000-,6000-"])
+@pytest.mark.parametrize(
+    "spec", ["1000-", "1000-1001", "99999999999999999999-", "-0", "5000-,6000-"]
+)
 async def test_an_unsatisfiable_range(gateway: Gateway, files: Path, spec: str) -> None:
     answer = await gateway.file("small", f"Range: bytes={spec}")
 
@@ -315,9 +315,7 @@ async def test_several_ranges(
         ("", 200),
     ],
 )
-async def test_if_range(
-    gateway: Gateway, files: Path, name: str, value: str, status: int
-) -> None:
+async def test_if_range(gateway: Gateway, files: Path, name: str, value: str, status: int) -> None:
     """A resumed download never joins two versions."""
     whole = await gateway.file(name, method="HEAD")
     line = "If-Range: " + value.format(
@@ -344,7 +342,9 @@ async def test_a_date_that_the_file_may_outlive_is_no_validator(
 
     answer = await gateway.file("small", "Range: bytes=0-0", f"If-Range: {modified}")
 
-    assert answer.status == 200 or parsedate_to_datetime(modified or "").timestamp() < time.time() - 1
+    assert (
+        answer.status == 200 or parsedate_to_datetime(modified or "").timestamp() < time.time() - 1
+    )
 
 
 @pytest.mark.parametrize("name", ["small", "large", "empty"])
@@ -360,7 +360,7 @@ async def test_digests(gateway: Gateway, files: Path, name: str) -> None:
         ("", ("Want-Repr-Digest: sha-256=0",), None),
         ("", ("Want-Repr-Digest: sha-256=99",), None),
         ("", ("Want-Repr-Digest: ;;;=",), None),
-        ("?digest=sha256", ("Range: bytes=0-0",), sha256 if data else None),
+        ("?digest=sha256", ("Range: bytes=-1",), sha256),
     ]
 
     for query, lines, expected in cases:
@@ -376,11 +376,8 @@ async def test_digests(gateway: Gateway, files: Path, name: str) -> None:
 async def test_a_directory_is_not_a_file(gateway: Gateway, files: Path, raw: str) -> None:
     answer = await gateway.file(raw)
 
-    if raw == "small/.":
-        assert answer.status in (200, 400)
-    else:
-        assert answer.status == 400
-        assert list(answer.json) == ["error"]
+    assert answer.status == 400
+    assert list(answer.json) == ["error"]
 
 
 @pytest.mark.parametrize("raw", ["small/x", "small/x/y"])
@@ -441,9 +438,7 @@ async def test_twenty_pipelined_requests_are_answered_in_order(
             assert answer.body == content(name)
 
 
-async def test_a_file_that_grows_is_sent_as_long_as_it_was(
-    gateway: Gateway, files: Path
-) -> None:
+async def test_a_file_that_grows_is_sent_as_long_as_it_was(gateway: Gateway, files: Path) -> None:
     """Row 20."""
     growing = files / "growing"
     growing.write_bytes(LARGE)
@@ -490,10 +485,10 @@ async def test_a_file_that_shrinks_breaks_the_connection(
     assert after.status == 200
 
 
-def _slow_reader(gateway: Gateway) -> socket.socket:
+def _slow_reader(gateway: Gateway, room: int = 4096) -> socket.socket:
     """A connection whose client has room for little."""
     sock = socket.socket()
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, room)
     sock.connect(("127.0.0.1", gateway.port))
     sock.setblocking(False)
     return sock
@@ -512,9 +507,8 @@ def _descriptors() -> int:
         (FILES + "middling", 60, ()),
         (FILES.rstrip("/") + "?recursive=1", 1, ()),
         (FILES.rstrip("/"), 60, ()),
-        (FILES + "missing", 30_000, ()),
     ],
-    ids=["large", "parts", "sdk", "small-pipelined", "listing", "listings-pipelined", "errors"],
+    ids=["large", "parts", "sdk", "small-pipelined", "listing", "listings-pipelined"],
 )
 async def test_a_reader_that_reads_nothing_is_cut_off(
     root: Path, target: str, count: int, lines: tuple[str, ...]
@@ -522,7 +516,12 @@ async def test_a_reader_that_reads_nothing_is_cut_off(
     """Row 38: and everything it held is given back, whatever it asked for."""
     big = 24 << 20
     plant(root, {"s1/large": bytes(big), "s1/middling": bytes(200_000)})
-    plant(root, {f"s1/many/{number:0200}": b"" for number in range(12_000)} if "recursive" in target else {})
+    plant(
+        root,
+        {f"s1/many/{number:0200}": b"" for number in range(12_000)}
+        if "recursive" in target
+        else {},
+    )
     plant(root, {f"s1/{number:0200}": b"" for number in range(400)})
     async with running(root, {"server": {"idle_timeout": "500ms"}}) as gateway:
         await gateway.ask("/livez")
@@ -558,30 +557,42 @@ async def test_a_reader_that_drips_is_cut_off(root: Path) -> None:
         with _slow_reader(gateway) as sock:
             loop = asyncio.get_running_loop()
             await loop.sock_sendall(sock, head(FILES + "large", AUTH))
-            began, got = time.perf_counter(), 0
-            try:
-                while piece := await loop.sock_recv(sock, 4096):
-                    got += len(piece)
-                    await asyncio.sleep(0.02)
-                    assert time.perf_counter() - began < 10
-            except ConnectionError:
-                pass
+            with pytest.raises(ConnectionResetError):
+                await asyncio.wait_for(_drip(sock), 5)
 
-    assert got < 24 << 20
+
+async def _drip(sock: socket.socket) -> None:
+    while await asyncio.get_running_loop().sock_recv(sock, 4096):
+        await asyncio.sleep(0.02)
 
 
 async def test_a_slow_but_steady_reader_is_served(root: Path) -> None:
-    plant(root, {"s1/large": LARGE})
-    async with running(root, {"server": {"idle_timeout": "300ms"}}) as gateway:
-        with _slow_reader(gateway) as sock:
+    """Its socket says that there is room again only after a third of a buffer of megabytes."""
+    plant(root, {"s1/large": LARGE * 2})
+    async with running(root, {"server": {"idle_timeout": "200ms"}}) as gateway:
+        with _slow_reader(gateway, room=50_000) as sock:
             loop = asyncio.get_running_loop()
             await loop.sock_sendall(sock, head(FILES + "large", AUTH, "Connection: close"))
-            data = b""
-            while piece := await loop.sock_recv(sock, 50_000):
+            data = bytearray()
+            while piece := await loop.sock_recv(sock, 20_000):
                 data += piece
-                await asyncio.sleep(0.02)
+                await asyncio.sleep(0.01)
 
-    assert data.endswith(LARGE)
+    assert data.endswith(LARGE * 2)
+
+
+async def test_to_an_http_1_0_client_a_listing_that_is_cut_off_has_no_clean_end(root: Path) -> None:
+    """Only the end of the connection says that the listing is whole."""
+    plant(root, {f"s1/{number:0200}": b"" for number in range(12_000)})
+    async with running(root, {"server": {"idle_timeout": "200ms"}}) as gateway:
+        sock = _slow_reader(gateway)
+        async with Wire(*await asyncio.open_connection(sock=sock, limit=1024)) as wire:
+            await wire.send(head(FILES.rstrip("/"), AUTH, version="1.0"))
+            await asyncio.sleep(1.5)
+            data, end = await wire.rest()
+
+    assert not data.endswith(b"]}")
+    assert end == "reset"
 
 
 async def test_a_client_that_leaves_frees_the_file(gateway: Gateway, files: Path) -> None:
@@ -592,7 +603,9 @@ async def test_a_client_that_leaves_frees_the_file(gateway: Gateway, files: Path
     for line in ("Accept: */*", "Content-Type: application/json", "Want-Repr-Digest: sha-256=1"):
         for _ in range(5):
             with _slow_reader(gateway) as sock:
-                await asyncio.get_running_loop().sock_sendall(sock, head(FILES + "sparse", AUTH, line))
+                await asyncio.get_running_loop().sock_sendall(
+                    sock, head(FILES + "sparse", AUTH, line)
+                )
                 await asyncio.sleep(0.02)
     end = time.perf_counter() + 5
     while _descriptors() > before and time.perf_counter() < end:
@@ -603,7 +616,7 @@ async def test_a_client_that_leaves_frees_the_file(gateway: Gateway, files: Path
 
 async def test_forty_downloads_at_once_do_not_mix(gateway: Gateway, files: Path) -> None:
     contents = {f"f{n}": random.Random(n).randbytes(400_000) for n in range(40)}
-    plant(files, {name: data for name, data in contents.items()})
+    plant(files, dict(contents))
 
     answers = await asyncio.gather(*(ask(gateway.port, FILES + name, AUTH) for name in contents))
 

@@ -13,6 +13,7 @@ from gateway.executors.base import Executor, FileStream, Health, Selection, Walk
 from gateway.executors.local.opening import Opener, Opening
 from gateway.executors.local.pool import Pool
 from gateway.executors.local.readahead import LocalWalk
+from gateway.executors.local.recent import RecentListings
 from gateway.executors.local.resolver import Resolver, Wish, choose
 from gateway.executors.local.root import Root
 from gateway.executors.local.tree import walk_batches
@@ -50,6 +51,7 @@ class Local(Executor):
         self._readers = readers
         self._walkers = walkers
         self._opener = Opener(name, root, resolver, readers)
+        self._recent = RecentListings(self._opener)
 
     @classmethod
     @asynccontextmanager
@@ -84,7 +86,8 @@ class Local(Executor):
         """Open the regular file at *path*; a link on the way is followed if it stays inside."""
         return Opening(self._opener, workspace, path)
 
-    def walk(
+    @asynccontextmanager
+    async def walk(
         self,
         workspace: str,
         path: WorkspacePath,
@@ -92,7 +95,7 @@ class Local(Executor):
         depth: int,
         after: WorkspacePath | None = None,
         selection: Selection | None = None,
-    ) -> AbstractAsyncContextManager[Walk]:
+    ) -> AsyncIterator[Walk]:
         """Begin to list what lies below *path*; a link on the way there is followed, too."""
         batches = walk_batches(
             self._resolver,
@@ -102,4 +105,9 @@ class Local(Executor):
             after=after,
             selection=selection,
         )
-        return LocalWalk.begun(self.name, self._walkers, batches)
+        is_plain = depth == 1 and after is None and selection is None
+        inline = is_plain and self._recent.has(workspace, path)
+        async with LocalWalk.begun(self.name, self._walkers, batches, inline=inline) as walk:
+            if is_plain and walk.is_quick and not inline:
+                self._recent.remember(workspace, path)
+            yield walk

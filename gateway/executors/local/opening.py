@@ -30,29 +30,36 @@ class Opener:
 
     def opened_inline(self, workspace: str, path: WorkspacePath) -> _Opened | None:
         """Open without waiting for anything; None if that cannot be done, whatever the reason."""
+        found = self.found_inline(workspace, path)
+        if found is None:
+            return None
+        try:
+            return reopen(found)
+        except (OSError, GatewayError):  # the pool finds the same, and says it
+            return None
+        finally:
+            os.close(found)
+
+    def found_inline(self, workspace: str, path: WorkspacePath) -> int | None:
+        """An `O_PATH` descriptor of what memory alone can find; None if it cannot."""
         root = self._root.last
         if root is None or not root.is_local or not self._knows_cached:
             return None
-        raw = b"/".join(path.parts)
-        if not raw or len(raw) > LONGEST_PATH:
+        raw = path.raw or b"."
+        if len(raw) > LONGEST_PATH:
             return None
-        session = found = -1
         try:
             at_path = os.stat(self._root.path)
             if root.identity != (at_path.st_dev, at_path.st_ino):
                 return None
             session = enter_cached(root.fd, session_name(workspace))
-            if session < 0:
-                return None
-            found = resolve_cached(session, raw)
-            return reopen(found) if found >= 0 else None
-        except (OSError, GatewayError):  # the pool finds the same, and says it
+        except (OSError, GatewayError):
             return None
-        finally:
-            if found >= 0:
-                os.close(found)
-            if session >= 0:
-                os.close(session)
+        if session < 0:
+            return None
+        found = resolve_cached(session, raw)
+        os.close(session)
+        return found if found >= 0 else None
 
     def open(self, workspace: str, path: WorkspacePath) -> _Opened:
         """Open, however long it takes; raise the verdict if that cannot be done."""

@@ -1,6 +1,7 @@
 """Runs the generator behind a walk in a pool, one batch ahead of the reader."""
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Generator, Sequence
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
@@ -9,8 +10,11 @@ from typing import Self
 from gateway.domain.model import Entry
 from gateway.executors.base import Walk
 from gateway.executors.local.pool import Pool
+from gateway.executors.local.tree import FIRST_BATCH
 
 _Batches = Generator[list[Entry], None, None]
+_Taken = list[list[Entry] | None]
+"""Batches as they came; None is the end."""
 
 
 class LocalWalk(Walk, AsyncIterator[Sequence[Entry]]):
@@ -20,40 +24,66 @@ class LocalWalk(Walk, AsyncIterator[Sequence[Entry]]):
         self.source = source
         self._pool = pool
         self._batches = batches
-        self._first: list[Entry] | None = None
-        self._coming = self._ask()
+        self._ready: deque[list[Entry] | None] = deque()
+        self._coming: Future[_Taken] | None = None
 
     @classmethod
     @asynccontextmanager
-    async def begun(cls, source: str, pool: Pool, batches: _Batches) -> AsyncIterator[Self]:
+    async def begun(
+        cls, source: str, pool: Pool, batches: _Batches, *, inline: bool
+    ) -> AsyncIterator[Self]:
         """Wait for the first batch; raise what the generator raises before it.
 
-        Leaving closes the generator: at once, or as soon as the thread that is in it comes out.
+        With *inline* it is made here and now. Leaving closes the generator: at once, or as soon as
+        the thread that is in it comes out.
         """
         walk = cls(source, pool, batches)
         try:
-            walk._first = await walk._next()
+            if inline:
+                walk._keep(_take(batches))
+            else:
+                walk._coming = walk._ask()
+                walk._keep(await asyncio.wrap_future(walk._coming))
             yield walk
         finally:
-            walk._coming.cancel()
-            walk._coming.add_done_callback(lambda _: batches.close())
+            if walk._coming is None:
+                batches.close()
+            else:
+                walk._coming.cancel()
+                walk._coming.add_done_callback(lambda _: batches.close())
+
+    @property
+    def is_quick(self) -> bool:
+        """Whether all there is fitted into the first batch, and no link had to be followed."""
+        if len(self._ready) != 2 or self._ready[1] is not None:
+            return False
+        return not any(entry.is_link for entry in self._ready[0] or ())
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> Sequence[Entry]:
-        batch, self._first = self._first, None
-        while not batch:
-            batch = await self._next()
-            if batch is None:
-                raise StopAsyncIteration
-        return batch
+        while True:
+            while self._ready:
+                batch = self._ready.popleft()
+                if batch is None:
+                    raise StopAsyncIteration
+                if batch:
+                    return batch
+            assert self._coming is not None
+            self._keep(await asyncio.wrap_future(self._coming))
 
-    async def _next(self) -> list[Entry] | None:
-        batch = await asyncio.wrap_future(self._coming)
-        if batch is not None:
-            self._coming = self._ask()
-        return batch
+    def _keep(self, taken: _Taken) -> None:
+        self._ready.extend(taken)
+        self._coming = self._ask() if taken[-1] is not None else None
 
-    def _ask(self) -> "Future[list[Entry] | None]":
-        return self._pool.submit(next, self._batches, None)
+    def _ask(self) -> "Future[_Taken]":
+        return self._pool.submit(_take, self._batches)
+
+
+def _take(batches: _Batches) -> _Taken:
+    """The next batch; with a short one, what comes next: most likely the end, for no extra trip."""
+    batch = next(batches, None)
+    if batch is None or len(batch) >= FIRST_BATCH:
+        return [batch]
+    return [batch, next(batches, None)]

@@ -84,10 +84,11 @@ class LocalStream(FileStream):
 
 
 class _Piece(io.FileIO):
-    """A stretch of an open file; positions are its own, so that readers do not mix."""
+    """A stretch of an open file, as aiofiles wants it; it has a position of its own."""
 
     def __init__(self, file: Descriptor, first: int, count: int) -> None:
-        super().__init__(file.fd, closefd=False)
+        # Not FileIO's own __init__: it would ask for the file's status, here on the loop, and a
+        # network file system may take its time. The descriptor is `file`'s.
         self._file = file
         self._first = first
         self._count = count

@@ -10,7 +10,6 @@ from gateway.domain.paths import WorkspacePath
 from gateway.executors.base import Selection
 from gateway.executors.local.levels import Levels
 from gateway.executors.local.resolver import Resolver, open_directory
-from gateway.executors.local.stream import version_of
 
 FIRST_BATCH = 64
 BATCH = 500
@@ -124,8 +123,7 @@ def _batches(
                 elif kind == S_IFREG:
                     mode = found.st_mode & 0o7777
                     size, mtime_ns = found.st_size, found.st_mtime_ns
-                    version = version_of(found)
-                    entry = Entry(path, file, size, mtime_ns, mode, False, version)
+                    entry = Entry(path, file, size, mtime_ns, mode)
                 else:
                     entry = _described(path, found, is_link=False)
             if selection is not None:
@@ -156,14 +154,12 @@ def _described(
     path: WorkspacePath, found: os.stat_result, *, is_link: bool, problem: str | None = None
 ) -> Entry:
     kind = _KINDS.get(S_IFMT(found.st_mode), Kind.OTHER)
-    is_file = kind is Kind.FILE
     return Entry(
         path,
         kind,
-        found.st_size if is_file else 0,
+        found.st_size if kind is Kind.FILE else 0,
         found.st_mtime_ns,
         found.st_mode & 0o7777,
         is_link,
-        version_of(found) if is_file else None,
-        problem,
+        problem=problem,
     )

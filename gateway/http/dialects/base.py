@@ -57,10 +57,10 @@ def path_parameter(request: web.Request) -> WorkspacePath:
     """The file that the raw target names behind `/api/v1/sessions/{session_id}/files/`.
 
     It is taken from the raw target because the router's decoding loses bytes that are not UTF-8.
-    Raise `PathRefused`, for a directory's path (trailing slash) too.
+    Raise `PathRefused`, for a directory's path (`d/`, `d/.`) too.
     """
     raw = unquote_to_bytes(request.rel_url.raw_path.split("/", 6)[6])
     path = WorkspacePath.parse(raw)
-    if raw.endswith(b"/") or not path.parts:
+    if raw.endswith((b"/", b"/.")) or not path.parts:
         raise PathRefused("invalid path: a file's path is needed")
     return path

@@ -12,7 +12,7 @@ from gateway.domain.model import Entry, Kind, Principal, SessionId
 from gateway.domain.paths import WorkspacePath
 from gateway.http.dialects import shannon_sdk
 from gateway.http.dialects.base import Dialect, Route, path_parameter, session_id_parameter
-from gateway.http.listings import Form, send_listing
+from gateway.http.listings import Form, send_listing, where_it_goes_on
 from gateway.http.queries import Query
 from gateway.http.responses import send_file
 from gateway.service.selection import Selector
@@ -88,12 +88,7 @@ class ListingForm:
 
     def closing(self, listing: Listing) -> bytes:
         """The end, and where it goes on if it does."""
-        more: dict[str, Any] = {}
-        if listing.truncated:
-            more["truncated"] = True
-        if listing.next_cursor is not None:
-            more["next_cursor"] = listing.next_cursor
-        return b"]," + orjson.dumps(more)[1:] if more else b"]}"
+        return b"]" + where_it_goes_on(listing) + b"}"
 
 
 def _entry(entry: Entry) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from gateway.domain.model import Entry, Kind
 from gateway.executors.base import FileStream
 from gateway.http.context import EXCHANGE
 from gateway.http.errors import JSON
+from gateway.http.listings import where_it_goes_on
 from gateway.http.media_types import media_type
 from gateway.http.responses import HEAD_BYTES, source_headers
 from gateway.http.transfer import Transfer
@@ -34,8 +35,8 @@ class ListingForm:
         return orjson.dumps([_entry(entry) for entry in batch])[1:-1]
 
     def closing(self, listing: Listing) -> bytes:
-        """The end."""
-        return b"]}"
+        """The end; the SDK ignores what it does not know, but nothing may be missing unsaid."""
+        return b"]" + where_it_goes_on(listing) + b"}"
 
 
 def _entry(entry: Entry) -> dict[str, object]:
@@ -56,15 +57,14 @@ async def send_file(request: web.Request, stream: FileStream) -> web.StreamRespo
     entry = stream.entry
     size = entry.size or 0
     head = await stream.read(0, min(size, HEAD_BYTES))
-    envelope = {
-        "success": True,
-        "content_type": media_type(entry.path.name, head, complete=len(head) == size),
-        "size_bytes": size,
-    }
-    content = _escaped(stream, size) if await _is_text(stream, size) else _base64(stream, size)
-    response = web.StreamResponse(
-        headers={"Content-Type": JSON, **source_headers(stream.source)}
-    )
+    content_type = media_type(entry.path.name, head, complete=len(head) == size)
+    is_text = await _is_text(stream, size)
+    if not is_text and content_type.startswith("text/"):
+        # Text in another encoding: the type is all that tells the caller of the base64.
+        content_type = "application/octet-stream"
+    envelope = {"success": True, "content_type": content_type, "size_bytes": size}
+    content = _escaped(stream, size) if is_text else _base64(stream, size)
+    response = web.StreamResponse(headers={"Content-Type": JSON, **source_headers(stream.source)})
     await response.prepare(request)
     request[EXCHANGE].executor = stream.source
     if request.method == "HEAD":

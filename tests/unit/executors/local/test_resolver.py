@@ -4,6 +4,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -148,6 +149,16 @@ async def test_two_links_that_lead_to_each_other_are_refused(tree: Place, execut
     tree.link("d/b", "../a")
 
     assert await outcome(executor, "a") == LEAVES
+
+
+async def test_a_chain_of_the_longest_texts_is_refused_soon(tree: Place, executor: Local) -> None:
+    for number in range(39):
+        tree.link(f"l{number}", "d/../" * 800 + f"l{number + 1}")
+    tree.link("l39", "/etc/passwd")
+    began = time.process_time()
+
+    assert await outcome(executor, "l0") == LEAVES
+    assert time.process_time() - began < 0.1
 
 
 async def test_links_through_linked_directories_stay_inside(tree: Place, executor: Local) -> None:

@@ -170,18 +170,6 @@ async def test_each_kind_is_told(place: Place, executor: Local) -> None:
     assert not any(entry.problem for entry in found.values())
 
 
-async def test_a_listed_version_is_the_version_of_the_open_file(
-    place: Place, executor: Local
-) -> None:
-    place.file("d/f")
-    place.link("l", "d/f")
-
-    for entry in await listed(executor):
-        if entry.kind is Kind.FILE:
-            async with executor.open("s1", entry.path) as stream:
-                assert stream.entry.version == entry.version
-
-
 async def test_a_linked_directory_is_entered_only_when_it_is_asked_for(
     tree: Place, executor: Local
 ) -> None:

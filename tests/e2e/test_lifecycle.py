@@ -1,0 +1,366 @@
+"""From the start to the last byte: what clients see while the gateway comes and goes."""
+
+import asyncio
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests import wire
+from tests.e2e.operating import (
+    BIG,
+    FILES,
+    Clients,
+    accepts,
+    eventually,
+    launched,
+    log_of,
+    logged,
+)
+from tests.gateways import AUTH, Process, command, running
+from tests.wire import head
+
+SMALL = 250 * 1024  # bytes: sent in one go
+MANY = 30  # such answers are more than the kernel takes for a reader that does not read
+
+
+async def test_running_downloads_survive_sigterm(
+    tmp_path: Path, big_root: tuple[Path, str], clients: Clients
+) -> None:
+    """Row 40: unready at once, serving in the grace, then refusing; what runs is completed."""
+    root, digest = big_root
+    with command(tmp_path, root, {"server": {"grace": "1s", "drain": "20s"}}) as process:
+        slow = [await clients.slow(process.port, FILES + "/big.bin") for _ in range(3)]
+        idle = await clients.connect(process.port)
+        assert (await idle.ask("/readyz")).status == 200
+
+        process.signal(signal.SIGTERM)
+        await logged(process, "draining")
+
+        in_grace = await wire.ask(process.port, "/readyz")
+        assert (in_grace.status, in_grace.json["status"]) == (503, "draining")
+        assert (await wire.ask(process.port, FILES, AUTH)).status == 200
+        assert (await idle.ask(FILES, AUTH)).status == 200
+        await eventually(lambda: not accepts(process.port), 3)
+        assert await idle.rest() == (b"", "closed")
+        for one in slow:
+            answer = await one.answer()
+            assert answer.complete
+            assert hashlib.sha256(answer.body).hexdigest() == digest
+        assert await process.exit_code(5) == 0
+
+
+@pytest.mark.parametrize("version", ["1.1", "1.0"])
+async def test_a_download_over_the_drain_limit_is_visibly_broken(
+    tmp_path: Path, big_root: tuple[Path, str], version: str, clients: Clients
+) -> None:
+    """A reset, not a clean end: HTTP/1.0 clients may take that for a complete file."""
+    with command(tmp_path, big_root[0], {"server": {"drain": "1s"}}) as process:
+        reader = await clients.slow(process.port, FILES + "/big.bin", version)
+        await logged(process, "audit.download")
+
+        process.signal(signal.SIGTERM)
+        since = time.monotonic()
+
+        assert await process.exit_code(4) == 0
+        assert 0.9 < time.monotonic() - since < 4
+        data, end = await reader.rest()
+        assert end == "reset"
+        assert len(data) < BIG
+
+
+async def test_the_tail_of_small_answers_leaves_before_the_exit(
+    tmp_path: Path, root: Path, clients: Clients
+) -> None:
+    """What the handler has written, and the client not yet read, is waited for."""
+    content = os.urandom(SMALL)
+    (root / "s1" / "small.bin").write_bytes(content)
+    with command(tmp_path, root) as process:
+        reader = await clients.slow(process.port, FILES + "/small.bin", times=MANY)
+        await logged(process, "audit.download", 5)
+        await asyncio.sleep(0.2)
+
+        process.signal(signal.SIGTERM)
+        await eventually(lambda: not accepts(process.port), 3)
+        await asyncio.sleep(0.5)
+
+        begun = len(log_of(process, "audit.download"))
+        assert begun < MANY
+        for _ in range(begun):
+            answer = await reader.answer()
+            assert answer.complete
+            assert answer.body == content
+        assert await reader.rest() == (b"", "closed")
+        assert await process.exit_code(3) == 0
+
+
+async def test_the_tail_of_a_listing_leaves_before_the_exit(
+    tmp_path: Path, root: Path, clients: Clients
+) -> None:
+    """The last chunk too, without which the client takes the listing for broken."""
+    for number in range(6000):
+        (root / "s1" / f"{number:0200}").touch()
+    with command(tmp_path, root) as process:
+        reader = await clients.slow(process.port, FILES)
+        await asyncio.sleep(0.5)
+
+        process.signal(signal.SIGTERM)
+        await eventually(lambda: not accepts(process.port), 3)
+        await asyncio.sleep(0.2)
+
+        answer = await reader.answer()
+        assert answer.complete
+        assert len(answer.json["files"]) == 6000
+        assert await process.exit_code(3) == 0
+
+
+async def test_a_client_that_has_just_come_gets_an_answer(
+    served: Process, clients: Clients
+) -> None:
+    """Its connection was accepted; to close it unanswered would look like a crash."""
+    late, late_and_slow = await clients.connect(served.port), await clients.connect(served.port)
+    await late_and_slow.send(head(FILES, AUTH)[:30])
+    await asyncio.sleep(0.1)
+
+    served.signal(signal.SIGTERM)
+    await logged(served, "draining")
+    await late_and_slow.send(head(FILES, AUTH)[30:])
+
+    for answer in (await late.ask(FILES, AUTH), await late_and_slow.answer()):
+        assert answer.status == 503
+        assert answer.header("Retry-After") == "1"
+        assert answer.header("Connection") == "close"
+    assert await late.rest() == (b"", "closed")
+    assert await served.exit_code(3) == 0
+
+
+async def test_silent_connections_do_not_hold_up_the_exit(
+    served: Process, clients: Clients
+) -> None:
+    """Browsers open connections in advance; such a one says nothing for minutes."""
+    silent = await clients.connect(served.port)
+
+    served.signal(signal.SIGTERM)
+
+    assert await served.exit_code(3) == 0
+    assert await silent.rest() == (b"", "closed")
+
+
+async def test_sigint_drains_without_grace(
+    tmp_path: Path, big_root: tuple[Path, str], clients: Clients
+) -> None:
+    """Who presses Ctrl-C has no load balancer that needs time."""
+    root, digest = big_root
+    with command(tmp_path, root, {"server": {"grace": "60s"}}) as process:
+        reader = await clients.slow(process.port, FILES + "/big.bin")
+        await logged(process, "audit.download")
+
+        process.signal(signal.SIGINT)
+
+        await eventually(lambda: not accepts(process.port), 2)
+        assert hashlib.sha256((await reader.answer()).body).hexdigest() == digest
+        assert await process.exit_code(3) == 0
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "grace"),
+    [
+        (signal.SIGTERM, signal.SIGTERM, "30s"),
+        (signal.SIGTERM, signal.SIGTERM, "0s"),
+        (signal.SIGTERM, signal.SIGINT, "30s"),
+        (signal.SIGINT, signal.SIGINT, "30s"),
+        (signal.SIGQUIT, None, "30s"),
+    ],
+)
+async def test_a_second_signal_ends_it_at_once(
+    tmp_path: Path,
+    big_root: tuple[Path, str],
+    first: signal.Signals,
+    second: signal.Signals | None,
+    grace: str,
+    clients: Clients,
+) -> None:
+    """In the grace as well as while downloads run."""
+    changes = {"server": {"grace": grace, "drain": "30s"}}
+    with command(tmp_path, big_root[0], changes) as process:
+        reader = await clients.slow(process.port, FILES + "/big.bin")
+        await logged(process, "audit.download")
+
+        process.signal(first)
+        if second is not None:
+            await logged(process, "draining")
+            await asyncio.sleep(0.1)
+            process.signal(second)
+
+        assert await process.exit_code(2) == 0
+        assert (await reader.rest())[1] == "reset"
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize("after_s", [0.2, 0.5])
+async def test_sigterm_during_the_start_ends_it(
+    tmp_path: Path, root: Path, after_s: float, workers: str
+) -> None:
+    """Whether by the signal's own doing or by draining: soon, and without a traceback."""
+    with launched(tmp_path, root, None, "--workers", workers) as process:
+        await asyncio.sleep(after_s)
+
+        process.signal(signal.SIGTERM)
+
+        assert await process.exit_code(4) in (0, -signal.SIGTERM)
+        assert "Traceback" not in process.log.read_text()
+
+
+@pytest.mark.parametrize("redirection", ["2>&-", "<&- >&- 2>&-", "2>/dev/full"])
+async def test_a_log_that_nobody_takes_breaks_no_request(
+    tmp_path: Path, root: Path, redirection: str, clients: Clients
+) -> None:
+    """And no client's socket becomes standard error."""
+    (root / "s1" / "a.txt").write_bytes(b"a")
+    launcher = ("sh", "-c", f'exec "$@" {redirection}', "sh")
+    with command(tmp_path, root, launcher=launcher) as process:
+        connection = await clients.connect(process.port)
+        for _ in range(5):
+            assert (await connection.ask(FILES + "/a.txt", AUTH)).body == b"a"
+
+        process.signal(signal.SIGTERM)
+        assert await process.exit_code(3) == 0
+
+
+@pytest.mark.parametrize("gone", [True, False])
+async def test_a_full_or_broken_log_pipe_stops_nobody(
+    tmp_path: Path, root: Path, gone: bool, clients: Clients
+) -> None:
+    """The reader of the pipe has ended, or hangs; what is lost is said once it reads again."""
+    reads, writes = os.pipe()
+    with launched(tmp_path, root, stderr=writes) as process:
+        os.close(writes)
+        if gone:
+            os.close(reads)
+        await eventually(lambda: accepts(process.port))
+
+        connection = await clients.connect(process.port)
+        for _ in range(400):
+            assert (await connection.ask(FILES, AUTH)).status == 200
+        if not gone:
+            os.set_blocking(reads, False)
+            assert len(os.read(reads, 1 << 20)) > 50_000
+            await wire.ask(process.port, FILES, AUTH)
+            later = os.read(reads, 1 << 20).splitlines()
+            assert any(b'"log_lines_lost"' in line for line in later)
+            os.close(reads)
+
+        process.signal(signal.SIGTERM)
+        assert await process.exit_code(3) == 0
+
+
+async def test_idle_connections_are_closed_at_the_keepalive_timeout(
+    root: Path, clients: Clients
+) -> None:
+    """Before the first request, and after one."""
+    async with running(root, {"server": {"keepalive_timeout": "600ms"}}) as gateway:
+        fresh, used = await clients.connect(gateway.port), await clients.connect(gateway.port)
+        await used.ask(FILES, AUTH)
+        since = time.monotonic()
+
+        assert await used.rest() == (b"", "closed")
+        assert 0.5 < time.monotonic() - since < 1.5
+        assert await fresh.rest() == (b"", "closed")
+
+
+async def test_the_header_timeout_holds_for_every_request_of_a_connection(
+    root: Path, clients: Clients
+) -> None:
+    """Row 37: not only for the first; bytes that drip in do not extend it."""
+    changes = {"server": {"header_timeout": "600ms", "keepalive_timeout": "30s"}}
+    async with running(root, changes) as gateway:
+        connection = await clients.connect(gateway.port)
+        await connection.ask(FILES, AUTH)
+        await asyncio.sleep(0.8)
+        assert (await connection.ask(FILES, AUTH)).status == 200
+
+        since = time.monotonic()
+        ending = asyncio.create_task(connection.rest())
+        for byte in head(FILES, AUTH)[:20]:
+            if ending.done():
+                break
+            connection.writer.write(bytes([byte]))
+            await asyncio.sleep(0.1)
+
+        assert (await ending)[0] == b""
+        assert 0.5 < time.monotonic() - since < 1.5
+
+
+async def test_a_reader_that_never_takes_small_answers_is_cut_off(
+    root: Path, clients: Clients
+) -> None:
+    """Row 38 for answers that are written in one go: no handler waits, but memory does."""
+    (root / "s1" / "small.bin").write_bytes(bytes(SMALL))
+    async with running(root, {"server": {"idle_timeout": "600ms"}}) as gateway:
+        reader = await clients.slow(gateway.port, FILES + "/small.bin", times=MANY)
+        await asyncio.sleep(1.8)
+
+        data, end = await reader.rest()
+
+        assert end == "reset"
+        assert len(data) < MANY * SMALL
+
+
+async def test_a_reader_that_is_merely_slow_gets_small_answers(
+    root: Path, clients: Clients
+) -> None:
+    """What counts is that it takes something now and then."""
+    (root / "s1" / "small.bin").write_bytes(bytes(SMALL))
+    async with running(root, {"server": {"idle_timeout": "600ms"}}) as gateway:
+        reader = await clients.slow(gateway.port, FILES + "/small.bin", times=MANY)
+        size = 0
+        for _ in range(10):
+            await asyncio.sleep(0.2)
+            size += len((await reader.answer()).body)
+        for _ in range(MANY - 10):
+            size += len((await reader.answer()).body)
+
+        assert size == MANY * SMALL
+
+
+async def test_it_is_ready_in_a_second(tmp_path: Path, root: Path) -> None:
+    """Measured 0.6 s on an idle machine; the bound leaves room for busy ones."""
+    since = time.monotonic()
+    with launched(tmp_path, root) as process:
+        await eventually(lambda: accepts(process.port))
+        assert (await wire.ask(process.port, "/readyz")).status == 200
+        took_s = time.monotonic() - since
+
+    print(f"start to ready: {took_s:.2f} s")
+    assert took_s < 3
+
+
+async def test_a_taken_port_ends_the_start_with_one_line(
+    tmp_path: Path, served: Process, root: Path
+) -> None:
+    """It names the setting, the address, and what to do."""
+    (tmp_path / "other").mkdir()
+    for workers in ("1", "2"):
+        changes = {"server": {"port": served.port}}
+        with launched(tmp_path / "other", root, changes, "--workers", workers) as process:
+            assert await process.exit_code(5) == 1
+
+        assert process.log.read_text() == (
+            f"server.port: 127.0.0.1:{served.port} is in use; choose another\n"
+        )
+
+
+def test_serving_imports_no_development_tools() -> None:
+    """Start-up time is import time."""
+    code = "import sys, gateway.server; print(*sys.modules)"
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.split()
+
+    assert not {"pytest", "hypothesis", "mypy", "IPython"} & set(loaded)
+    assert "gateway.server" in loaded

@@ -1,0 +1,280 @@
+"""What an operator sees: log lines, metrics, a terminal."""
+
+import asyncio
+import contextlib
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests import wire
+from tests.e2e.operating import FILES, Clients, accepts, eventually, log_of, logged
+from tests.gateways import AUTH, KEY, Process, command, free_port, settings
+
+HOSTILE = "a\nb\r\x1b[31m\x1b]0;owned\x07\x9b2J\u202egpj.exe"
+RAW = "a%0Ab%0D%1B[31m%1B]0;owned%07%C2%9B2J%E2%80%AEgpj.exe"
+PREFIX = "workspace_gateway_"
+
+
+@pytest.fixture
+def observed(tmp_path: Path, root: Path) -> Iterator[tuple[Process, int]]:
+    """The command with a small rate, and the port of its admin listener."""
+    admin = free_port()
+    changes = {
+        "server": {"admin": {"host": "127.0.0.1", "port": admin}},
+        "limits": {"requests_per_minute": 6},
+    }
+    (root / "s1" / "a.txt").write_bytes(b"12345")
+    (root / "s1" / HOSTILE).write_bytes(b"x")
+    with command(tmp_path, root, changes) as process:
+        yield process, admin
+
+
+async def test_a_request_is_one_line_with_these_fields(observed: tuple[Process, int]) -> None:
+    """As `operations.md` lists them; tools of operators rely on the names."""
+    process, _ = observed
+    trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+    answer = await wire.ask(
+        process.port,
+        FILES + "/a.txt?x=1",
+        AUTH,
+        "X-Request-ID: r-1",
+        f"traceparent: 00-{trace}-00f067aa0ba902b7-01",
+    )
+    (line,) = await logged(process, "http_request")
+    (audit,) = await logged(process, "audit.download")
+
+    assert answer.header("X-Request-ID") == "r-1"
+    for name in ("timestamp", "duration_ms", "ttfb_ms"):
+        line.pop(name)
+    assert line == {
+        "event": "http_request",
+        "level": "info",
+        "request_id": "r-1",
+        "trace_id": trace,
+        "method": "GET",
+        "route": "/api/v1/sessions/{session_id}/files/{path}",
+        "status": 200,
+        "bytes_sent": 5,
+        "dialect": "shannon",
+        "key_id": "test",
+        "org": "acme",
+        "session_id": "s1",
+        "executor": "local",
+        "outcome": "ok",
+    }
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z", audit.pop("timestamp"))
+    assert audit == {
+        "event": "audit.download",
+        "logger": "audit",
+        "level": "info",
+        "request_id": "r-1",
+        "key_id": "test",
+        "org": "acme",
+        "session_id": "s1",
+        "path": "/a.txt",
+    }
+
+
+@pytest.mark.parametrize(
+    ("target", "credential", "expected"),
+    [
+        (FILES + "/none", AUTH, ("refused", 404, FILES.replace("s1", "{session_id}") + "/{path}")),
+        (FILES, "X-API-Key: wrong", ("refused", 401, FILES.replace("s1", "{session_id}"))),
+        ("/no/such/route", AUTH, ("refused", 404, "unmatched")),
+        ("/livez", AUTH, ("ok", 200, "/livez")),
+    ],
+)
+async def test_refusals_are_logged_like_answers(
+    observed: tuple[Process, int], target: str, credential: str, expected: tuple[object, ...]
+) -> None:
+    """One line, and nothing of the key that was tried or of the path that was asked for."""
+    process, _ = observed
+    await wire.ask(process.port, target, credential)
+
+    (line,) = await logged(process, "http_request")
+
+    assert (line["outcome"], line["status"], line["route"]) == expected
+    text = process.log.read_text()
+    assert KEY not in text
+    assert "wrong" not in text
+    assert "none" not in text
+
+
+async def test_a_client_that_leaves_is_logged_once(
+    tmp_path: Path, big_root: tuple[Path, str], clients: Clients
+) -> None:
+    """Without a traceback: it is no error."""
+    with command(tmp_path, big_root[0]) as process:
+        await clients.slow(process.port, FILES + "/big.bin")
+        await logged(process, "audit.download")
+        await clients.leave()
+
+        (line,) = await logged(process, "http_request")
+
+        assert line["outcome"] == "client_left"
+        assert "Traceback" not in process.log.read_text()
+
+
+async def test_a_hostile_name_stays_data_on_one_line(observed: tuple[Process, int]) -> None:
+    """Escaped, so that it means nothing to the terminal of who reads the log, either."""
+    process, _ = observed
+    assert (await wire.ask(process.port, f"{FILES}/{RAW}", AUTH)).body == b"x"
+
+    (audit,) = await logged(process, "audit.download")
+
+    assert audit["path"] == "/" + HOSTILE
+    raw = process.log.read_text()
+    assert not set(raw) & set("\x1b\x07\r\x9b\u202e")
+    assert len(raw.splitlines()) == len(log_of(process))
+
+
+async def test_malformed_requests_are_one_line_each(observed: tuple[Process, int]) -> None:
+    """aiohttp would log them with a traceback and the bytes, in which a key may stand."""
+    process, _ = observed
+    async with await wire.Wire.connect(process.port) as connection:
+        await connection.send(f"GET / HTTP/1.1\r\n{AUTH}\x01\r\n\r\n".encode())
+        assert (await connection.answer()).status == 400
+
+    await logged(process, "request_malformed")
+
+    assert KEY not in process.log.read_text()
+    assert len(log_of(process, "request_malformed")) == 1
+    assert not [line for line in log_of(process) if "exception" in line]
+
+
+async def test_metrics_have_the_names_and_labels_that_are_documented(
+    observed: tuple[Process, int],
+) -> None:
+    """`operations.md`; dashboards rely on them. Nothing names a session, a path or a key."""
+    process, admin = observed
+    for target, credential in (
+        (FILES + "/a.txt", AUTH),
+        (FILES, AUTH),
+        (FILES + "/none", AUTH),
+        (FILES, "X-API-Key: wrong"),
+        (FILES, "X-Other: none"),
+        ("/no/such/route", AUTH),
+    ):
+        await wire.ask(process.port, target, credential)
+    statuses = [(await wire.ask(process.port, FILES, AUTH)).status for _ in range(4)]
+    await wire.ask(process.port, "/x", method="PROPFIND")
+
+    answer = await wire.ask(admin, "/metrics")
+    text = answer.body.decode()
+    samples = dict(re.findall(rf"^{PREFIX}(\S+(?: \S+)*) (\S+)$", text, re.MULTILINE))
+    listing = 'route="/api/v1/sessions/{session_id}/files"'
+    download = 'route="/api/v1/sessions/{session_id}/files/{path}"'
+
+    assert (answer.header("Content-Type") or "").startswith("text/plain; version=")
+    assert statuses == [200, 200, 200, 429]
+    requests = "http_requests_total{"
+    assert samples[requests + f'code="200",method="GET",{download}}}'] == "1.0"
+    assert samples[requests + f'code="404",method="GET",{download}}}'] == "1.0"
+    assert samples[requests + f'code="200",method="GET",{listing}}}'] == "4.0"
+    assert samples[requests + f'code="401",method="GET",{listing}}}'] == "2.0"
+    assert samples[requests + f'code="429",method="GET",{listing}}}'] == "1.0"
+    assert samples[requests + 'code="404",method="other",route="unmatched"}'] == "1.0"
+    assert samples[f"http_response_bytes_total{{{download}}}"] == str(
+        5.0 + len(b'{"error":"path not found"}')
+    )
+    assert samples[f"http_request_duration_seconds_count{{{download}}}"] == "2.0"
+    assert samples[f"http_first_byte_seconds_count{{{download}}}"] == "2.0"
+    assert samples["http_requests_in_flight"] == "1.0"
+    assert samples['auth_failures_total{reason="unknown"}'] == "1.0"
+    assert samples['auth_failures_total{reason="missing"}'] == "1.0"
+    assert samples['throttled_total{limit="requests_per_minute"}'] == "1.0"
+    assert [v for name, v in samples.items() if name.startswith("build_info{")] == ["1.0"]
+    labels = set(re.findall(r"[{,](\w+)=", text))
+    assert labels <= {"route", "method", "code", "le", "limit", "reason", "version"} | {
+        "python", "implementation", "major", "minor", "patchlevel", "generation"
+    }  # fmt: skip
+    assert "acme" not in text
+    assert "a.txt" not in text
+
+
+async def test_metrics_are_not_for_clients(observed: tuple[Process, int]) -> None:
+    process, admin = observed
+
+    assert (await wire.ask(process.port, "/metrics", AUTH)).status == 404
+    assert (await wire.ask(admin, FILES, AUTH)).status == 404
+    assert (await wire.ask(admin, "/readyz")).status == 200
+
+
+async def test_an_empty_bucket_says_when_to_come_back(observed: tuple[Process, int]) -> None:
+    """6 a minute: the next token comes in 10 seconds."""
+    process, _ = observed
+    answers = [await wire.ask(process.port, FILES, AUTH) for _ in range(8)]
+
+    assert [answer.status for answer in answers] == [200] * 6 + [429] * 2
+    assert answers[-1].header("Retry-After") in ("9", "10")
+    assert list(answers[-1].json) == ["error"]
+
+
+async def test_failed_logins_are_throttled_by_address(tmp_path: Path, root: Path) -> None:
+    """The right key has to wait as well; another address behind a trusted proxy has not."""
+    changes = {
+        "server": {"trusted_proxies": ["127.0.0.0/8"]},
+        "limits": {"auth_failures_per_minute": 3},
+    }
+    with command(tmp_path, root, changes) as process:
+        here, there = "X-Forwarded-For: 10.0.0.1", "X-Forwarded-For: 10.0.0.2"
+        statuses = [
+            (await wire.ask(process.port, FILES, "X-API-Key: wrong", here)).status for _ in range(4)
+        ]
+        throttled = await wire.ask(process.port, FILES, AUTH, here)
+
+        assert statuses == [401, 401, 401, 429]
+        assert throttled.status == 429
+        assert 15 <= int(throttled.header("Retry-After") or 0) <= 20
+        assert (await wire.ask(process.port, FILES, AUTH, there)).status == 200
+
+
+async def test_a_terminal_shows_colours_but_obeys_no_name(tmp_path: Path, root: Path) -> None:
+    """The console form; a file's name must not clear the screen or set the title."""
+    (root / "s1" / HOSTILE).write_bytes(b"x")
+    data = settings(root, {"server": {"port": free_port()}})
+    file = tmp_path / "gateway.yaml"
+    file.write_text(yaml.safe_dump(data))
+    leader, follower = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "gateway", "serve", "-c", str(file)],
+        stdout=subprocess.DEVNULL,
+        stderr=follower,
+        env={k: v for k, v in os.environ.items() if k != "NO_COLOR"} | {"TERM": "xterm"},
+    )
+    os.close(follower)
+    os.set_blocking(leader, False)
+    shown = b""
+
+    def screen() -> bytes:
+        nonlocal shown
+        with contextlib.suppress(OSError):
+            shown += os.read(leader, 1 << 20)
+        return shown
+
+    try:
+        port = data["server"]["port"]
+        await eventually(lambda: screen() is not None and accepts(port))
+        assert (await wire.ask(port, f"{FILES}/{RAW}", AUTH)).body == b"x"
+        await eventually(lambda: b"http_request" in screen())
+    finally:
+        process.send_signal(signal.SIGINT)
+        await asyncio.to_thread(process.wait, 10)
+        os.close(leader)
+
+    text = shown.decode()
+    colours = re.findall("\x1b\\[[0-9;]*m", text)
+    assert colours
+    assert "\x1b" not in re.sub("\x1b\\[[0-9;]*m", "", text)
+    assert "\x1b[31m\\x1b" not in text
+    assert not set(text) & set("\x07\x9b\u202e")
+    assert r"\x1b[31m\x1b]0;owned\x07\x9b2J\u202egpj.exe" in text
+    assert not text.startswith("{")

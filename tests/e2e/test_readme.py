@@ -1,0 +1,134 @@
+"""The README's commands work as they stand: its `sh` blocks are run, in order, against the demo.
+
+`text` and `console` blocks are not run. What is mapped: `localhost:8080` to the port of the test,
+HOME and the current directory to an empty one, and KEY to the demo's key.
+"""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests import needs
+from tests.e2e.demos import Demo, demo
+from tests.e2e.operating import CHECKOUT
+
+KEY = "sk_test_readme"
+_BLOCK = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def runnable(markdown: str) -> str:
+    """The script that the `sh` blocks make together."""
+    return "".join(_BLOCK.findall(markdown))
+
+
+@dataclass
+class Reader:
+    """Somebody who pastes commands into a terminal."""
+
+    home: Path
+
+    def paste(self, script: str) -> subprocess.CompletedProcess[str]:
+        """Run the lines in one session, which ends with the first that fails and names it."""
+        shell = [needs.program("bash"), "-e", "-u", "-o", "pipefail", "-v", "-s"]
+        return subprocess.run(
+            shell,
+            input=script,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            cwd=self.home,
+            env={
+                "HOME": str(self.home),
+                "PATH": f"{self.home}/.bin:{os.environ['PATH']}",
+                "LC_ALL": "C.UTF-8",
+                "KEY": KEY,
+            },
+        )
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
+    """One demo for all of these tests."""
+    with demo(tmp_path_factory.mktemp("readme"), WORKSPACE_GATEWAY_KEY=KEY) as running:
+        yield running
+
+
+@pytest.fixture
+def reader(tmp_path: Path, running: Demo) -> Reader:
+    """A reader of the README beside a demo that runs."""
+    needs.program("curl")
+    home = tmp_path / "home"
+    (home / ".bin").mkdir(parents=True)
+    program = home / ".bin" / "workspace-gateway"
+    program.write_text(f'#!/bin/sh\nPYTHONPATH={CHECKOUT} exec {sys.executable} -m gateway "$@"\n')
+    program.chmod(0o755)
+    (home / ".curlrc").write_text(
+        f'connect-to = "localhost:8080:127.0.0.1:{running.port}"\nfail\nsilent\nshow-error\n'
+    )
+    return Reader(home)
+
+
+def test_the_commands_of_the_readme_work(reader: Reader) -> None:
+    script = runnable((CHECKOUT / "README.md").read_text())
+    assert script
+
+    result = reader.paste(script)
+
+    assert result.returncode == 0, result.stderr
+
+
+SAMPLE = """
+```text
+false
+```
+
+List:
+
+```sh
+curl -H "X-API-Key: $KEY" "http://localhost:8080/api/v1/sessions/demo/files" > listing.json
+FROM=listing.json
+```
+
+```console
+$ false
+```
+
+```sh
+grep -q '"session_id":"demo"' "$FROM"
+curl -I -H "X-API-Key: $KEY" http://localhost:8080/livez
+```
+"""
+
+
+def test_blocks_are_run_in_one_session(reader: Reader) -> None:
+    """What one block leaves, a file or a variable, the next one finds; others are not run."""
+    result = reader.paste(runnable(SAMPLE))
+
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.startswith("HTTP/1.1 200 OK")
+    assert (reader.home / "listing.json").exists()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "false | cat",
+        'echo "$UNKNOWN"',
+        "no-such-program",
+        "curl http://localhost:8080/api/v1/sessions/demo/files",
+        'curl -H "X-API-Key: $KEY" http://localhost:8080/api/v1/sessions/demo/files/none',
+    ],
+)
+def test_a_command_that_fails_is_found(reader: Reader, line: str) -> None:
+    """Or the test of the README could not fail."""
+    result = reader.paste(runnable(f"```sh\n{line}\ntouch reached\n```\n"))
+
+    assert result.returncode != 0
+    assert line in result.stderr
+    assert not (reader.home / "reached").exists()

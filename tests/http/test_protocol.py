@@ -1,0 +1,539 @@
+"""HTTP itself: ids, methods, errors, deadlines, and heads that are made to be misread."""
+
+import asyncio
+import json
+import pkgutil
+import re
+import time
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+import gateway as package
+from gateway.domain.errors import GatewayError, TooManyRequests
+from gateway.http.dialects.base import NATIVE
+from gateway.http.dialects.shannon import Shannon
+from gateway.http.errors import STATUS
+from tests.gateways import AUTH, Gateway, command, plant, running
+from tests.wire import Wire, ask, head
+
+FILES = "/api/v1/sessions/s1/files"
+MALFORMED = b'{"error":"malformed request"}'
+
+
+@pytest.fixture(autouse=True)
+def file(root: Path) -> None:
+    plant(root, {"s1/file": b"content", "s2/file": b"SECRET-CANARY"})
+
+
+@pytest.fixture
+async def gateway(root: Path) -> object:
+    """One resolver is enough: nothing here is about paths."""
+    async with running(root, {"server": {"header_timeout": "500ms"}}) as running_gateway:
+        yield running_gateway
+
+
+# --- ids ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("given", ["a", "A.b_c-9", "x" * 128])
+async def test_a_request_id_is_kept(gateway: Gateway, given: str) -> None:
+    for target in (FILES, FILES + "/missing", "/nowhere", "/livez", FILES + "/../x"):
+        answer = await gateway.ask(target, f"X-Request-ID: {given}")
+        assert answer.header("X-Request-ID") == given
+
+
+@pytest.mark.parametrize(
+    "given", ["", "a b", "x" * 129, "a/b", "ü", '"', "a\tb", "{}", "a;b", "a,b"]
+)
+async def test_a_request_id_that_may_not_go_into_a_log_is_replaced(
+    gateway: Gateway, given: str
+) -> None:
+    answer = await gateway.ask(FILES, f"X-Request-ID: {given}")
+
+    assert re.fullmatch("[0-9a-f]{32}", answer.header("X-Request-ID") or "")
+
+
+async def test_two_request_ids_are_none(gateway: Gateway) -> None:
+    answer = await gateway.ask(FILES, "X-Request-ID: a", "X-Request-ID: b")
+
+    assert re.fullmatch("[0-9a-f]{32}", answer.header("X-Request-ID") or "")
+
+
+async def test_the_log_tells_one_line_for_each_request(tmp_path: Path, root: Path) -> None:
+    """With the ids that tie it to the caller's own logs."""
+    trace = "0af7651916cd43dd8448eb211c80319c"
+    requests = [
+        ("GET", FILES + "/file", "ok", 200),
+        ("GET", FILES, "ok", 200),
+        ("GET", FILES + "/missing", "refused", 404),
+        ("HEAD", FILES + "/file", "ok", 200),
+        ("POST", FILES, "refused", 405),
+        ("PROPFIND", "/nowhere%0a%1b[31m", "refused", 404),
+    ]
+    with command(tmp_path, root) as process:
+        for number, (method, target, _, _) in enumerate(requests):
+            lines = (
+                AUTH,
+                f"X-Request-ID: id-{number}",
+                f"traceparent: 00-{trace}-b7ad6b7169203331-01",
+            )
+            await ask(process.port, target, *lines, method=method)
+        await ask(process.port, FILES, AUTH, "traceparent: 00-short", "X-Request-ID: id-x")
+    records = [json.loads(line) for line in process.log.read_text().splitlines()]
+
+    lines_of = {r["request_id"]: r for r in records if r["event"] == "http_request"}
+    for number, (method, _, outcome, status) in enumerate(requests):
+        record = lines_of[f"id-{number}"]
+        assert (record["status"], record["outcome"]) == (status, outcome)
+        assert record["trace_id"] == trace
+        assert record["method"] == (method if method != "PROPFIND" else "other")
+        assert "nowhere" not in record["route"]
+    assert lines_of["id-x"]["trace_id"] is None
+    assert [r["path"] for r in records if r["event"] == "audit.download"] == ["/file", "/file"]
+
+
+# --- methods and errors ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "PROPFIND"]
+)
+@pytest.mark.parametrize("target", [FILES, FILES + "/file", FILES + "/../x", "/livez", "/readyz"])
+async def test_a_wrong_method(gateway: Gateway, method: str, target: str) -> None:
+    answer = await gateway.ask(target, method=method)
+
+    assert (answer.status, answer.json) == (405, {"error": "method not allowed"})
+    assert set((answer.header("Allow") or "").split(",")) == {"GET", "HEAD"}
+    assert answer.header("Content-Type") == "application/json; charset=utf-8"
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "/",
+        "/nowhere",
+        "//",
+        "/api/v1/sessions",
+        "/api/v1/sessions/s1",
+        FILES + "x",
+        "/api/v1/sessions//files",
+        "/API/v1/sessions/s1/files",
+        "//api/v1/sessions/s1/files",
+        "/api//v1/sessions/s1/files",
+        "/livez/",
+        "/metrics",
+        "/%2e%2e/etc/passwd",
+        "/../../etc/passwd",
+        "/api/v1/../v1/sessions/s1/files",
+        "/?x=/livez",
+    ],
+)
+async def test_an_unknown_route(gateway: Gateway, target: str) -> None:
+    for method in ("GET", "POST"):
+        answer = await gateway.ask(target, method=method)
+        assert (answer.status, answer.json) == (404, {"error": "not found"})
+        assert answer.header("Content-Type") == "application/json; charset=utf-8"
+        assert answer.header("X-Content-Type-Options") == "nosniff"
+        assert answer.header("Cache-Control") == "private, no-cache"
+
+
+async def test_a_trailing_slash_behind_files_is_a_file_without_a_name(gateway: Gateway) -> None:
+    answer = await gateway.ask(FILES + "/")
+
+    assert answer.status == 400
+    assert answer.json == {"error": "invalid path: a file's path is needed"}
+
+
+@pytest.mark.parametrize("value", ["secret-canary", "200-ok", "100-continue, x"])
+async def test_an_unknown_expectation_has_the_error_format(gateway: Gateway, value: str) -> None:
+    """aiohttp answers it before any middleware runs, with its value in a plain text."""
+    for target in (FILES, "/nowhere"):
+        answer = await gateway.ask(target, f"Expect: {value}")
+        assert (answer.status, answer.json) == (417, {"error": "expectation failed"})
+
+
+async def test_a_body_is_expected_of_nobody(gateway: Gateway) -> None:
+    async with await Wire.connect(gateway.port) as wire:
+        first = await wire.ask(FILES + "/file", AUTH, "Expect: 100-continue")
+        await wire.send(head(FILES + "/file", AUTH, "Content-Length: 7") + b"ignored")
+        second = await wire.answer()
+        third = await wire.ask(FILES + "/file", AUTH)
+
+    assert [answer.body for answer in (first, second, third)] == [b"content"] * 3
+
+
+def _modules() -> Iterator[str]:
+    for module in pkgutil.walk_packages(package.__path__, "gateway."):
+        if not module.name.endswith("__main__"):
+            yield module.name
+
+
+def _kinds(kind: type[GatewayError]) -> set[type[GatewayError]]:
+    return {kind}.union(*(_kinds(below) for below in kind.__subclasses__()))
+
+
+def test_every_error_has_a_status() -> None:
+    """Wherever in the package it is defined; and no row is left of one that is gone."""
+    for name in _modules():
+        import_module(name)
+
+    known = {kind for kind in _kinds(GatewayError) if kind.__module__.startswith("gateway.")}
+
+    assert known == set(STATUS)
+    assert all(400 <= status <= 599 for status in STATUS.values())
+
+
+@pytest.mark.parametrize("dialect", [NATIVE, Shannon])
+def test_a_dialect_overrides_only_what_there_is(dialect: object) -> None:
+    assert set(getattr(dialect, "statuses")) <= set(STATUS)  # noqa: B009
+
+
+async def test_each_status_that_a_request_can_cause_has_the_error_format(root: Path) -> None:
+    plant(root, {"s1/big": bytes(2000), "s1/d/x": b"", "s1/out": "/etc"})
+    changes = {"limits": {"file": "1000", "requests_per_minute": 14}}
+    cases = [
+        (FILES + "?recursive=x", 400),
+        (FILES + "/d", 400),
+        (FILES + "/out", 400),
+        (FILES + "/missing", 404),
+        (FILES + "/big", 413),
+        ("/api/v1/sessions/unknown/files", 404),
+        ("/api/v1/sessions/-/files", 400),
+        ("/nowhere", 404),
+    ]
+    async with running(root, changes) as gateway:
+        answers = [(await gateway.ask(target), status) for target, status in cases]
+        answers.append((await gateway.ask(FILES + "/file", 'If-Match: "x"'), 412))
+        answers.append((await gateway.ask(FILES + "/file", "Range: bytes=99-"), 416))
+        answers.append((await gateway.ask(FILES, method="PUT"), 405))
+        answers.append((await ask(gateway.port, FILES), 401))
+        while (last := await gateway.ask(FILES)).status == 200:
+            pass
+        answers.append((last, 429))
+    async with running(root / "missing") as gateway:
+        answers.append((await gateway.ask(FILES), 502))
+        answers.append((await gateway.ask(FILES + "/file"), 502))
+        answers.append((await gateway.ask("/readyz"), 503))
+
+    for answer, status in answers:
+        assert answer.status == status
+        assert answer.header("Content-Type") == "application/json; charset=utf-8"
+        assert answer.header("X-Content-Type-Options") == "nosniff"
+        assert answer.header("Cache-Control") == "private, no-cache"
+        assert answer.header("Content-Security-Policy") is None
+        assert int(answer.header("Content-Length") or 0) == len(answer.body)
+        if status != 503:
+            assert list(answer.json) == ["error"]
+            assert isinstance(answer.json["error"], str)
+
+
+def test_who_shall_wait_is_told_how_long() -> None:
+    from gateway.http.errors import headers_of
+
+    assert headers_of(TooManyRequests("x", "y", 7)) == {"Retry-After": "7"}
+    assert headers_of(TooManyRequests("x", "y", 0)) == {"Retry-After": "1"}
+
+
+# --- deadlines (row 37) ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "sent", [b"", b"G", b"GET / HTTP/1.1\r\n", b"GET / HTTP/1.1\r\nHost: x\r\nX-A: ", b"\r\n"]
+)
+async def test_a_connection_that_says_nothing_is_closed(gateway: Gateway, sent: bytes) -> None:
+    async with await Wire.connect(gateway.port) as wire:
+        await wire.send(sent)
+        began = time.perf_counter()
+        data, end = await wire.rest()
+        took_s = time.perf_counter() - began
+
+    assert data == b""
+    assert end in ("closed", "reset")
+    assert 0.3 < took_s < 2
+
+
+async def test_a_head_that_drips_is_cut_off(gateway: Gateway) -> None:
+    """One byte at a time would keep an idle timeout from ever being reached."""
+    began = time.perf_counter()
+    async with await Wire.connect(gateway.port) as wire:
+        with pytest.raises(ConnectionError):
+            await _drip(wire, head(FILES, AUTH, "X-Long: " + "x" * 500), 1, 0.02)
+
+    assert time.perf_counter() - began < 3
+
+
+async def test_the_second_head_on_a_connection_has_the_same_deadline(gateway: Gateway) -> None:
+    async with await Wire.connect(gateway.port) as wire:
+        assert (await wire.ask(FILES, AUTH)).status == 200
+        await asyncio.sleep(0.7)  # idle between requests is no crime
+        assert (await wire.ask(FILES, AUTH)).status == 200
+        await wire.send(b"GET ")
+        began = time.perf_counter()
+        data, end = await wire.rest()
+
+    assert data == b""
+    assert end in ("closed", "reset")
+    assert time.perf_counter() - began < 2
+
+
+async def test_a_connection_that_is_not_used_again_is_closed(root: Path) -> None:
+    async with (
+        running(root, {"server": {"keepalive_timeout": "300ms"}}) as gateway,
+        await Wire.connect(gateway.port) as wire,
+    ):
+        await wire.ask(FILES, AUTH)
+        began = time.perf_counter()
+        data, end = await wire.rest()
+
+    assert (data, end) == (b"", "closed")
+    assert time.perf_counter() - began < 2
+
+
+@pytest.mark.parametrize("line", ["Content-Length: 5", "Transfer-Encoding: chunked"])
+async def test_a_body_that_never_comes_holds_nothing(gateway: Gateway, line: str) -> None:
+    """It is answered without the body, and the connection, of no more use, is closed."""
+    async with await Wire.connect(gateway.port) as wire:
+        answer = await wire.ask(FILES + "/file", AUTH, line)
+        began = time.perf_counter()
+        data, end = await wire.rest(5)
+
+    assert (answer.status, answer.body) == (200, b"content")
+    assert data == b""
+    assert end in ("closed", "reset")
+    assert time.perf_counter() - began < 3
+
+
+async def test_a_body_without_end_is_not_read_for_ever(gateway: Gateway) -> None:
+    async with await Wire.connect(gateway.port) as wire:
+        await wire.send(head(FILES + "/file", AUTH, "Content-Length: 999999999999"))
+        with pytest.raises(ConnectionError):
+            await _drip(wire, bytes(5_000_000), 10_000, 0.01)
+
+
+async def _drip(wire: Wire, data: bytes, step: int, pause_s: float) -> None:
+    for position in range(0, len(data), step):
+        await wire.send(data[position : position + step])
+        await asyncio.sleep(pause_s)
+
+
+async def test_many_silent_connections_leave_room_for_others(gateway: Gateway) -> None:
+    wires = [await Wire.connect(gateway.port) for _ in range(200)]
+    began = time.perf_counter()
+    answer = await gateway.ask(FILES)
+    took_s = time.perf_counter() - began
+    ends = [(await wire.rest(3))[1] for wire in wires]
+    for wire in wires:
+        wire.writer.close()
+
+    assert answer.status == 200
+    assert took_s < 0.5
+    assert "open" not in ends
+
+
+# --- heads made to be misread ---------------------------------------------------------------------
+
+_HOST = "Host: x\r\n" + AUTH + "\r\n"
+_SMUGGLED = f"GET /api/v1/sessions/s2/files/file HTTP/1.1\r\n{_HOST}\r\n"
+
+_REFUSED = {
+    "both lengths": f"{_HOST}Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "both, reversed": f"{_HOST}Transfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n0\r\n\r\n",
+    "two lengths": f"{_HOST}Content-Length: 0\r\nContent-Length: {len(_SMUGGLED)}\r\n\r\n",
+    "length list": f"{_HOST}Content-Length: 0, {len(_SMUGGLED)}\r\n\r\n",
+    "length sign": f"{_HOST}Content-Length: +0\r\n\r\n",
+    "length minus": f"{_HOST}Content-Length: -1\r\n\r\n",
+    "length junk": f"{_HOST}Content-Length: 0x10\r\n\r\n",
+    "length space": f"{_HOST}Content-Length: 1 0\r\n\r\n",
+    "length empty": f"{_HOST}Content-Length:\r\n\r\n",
+    "length underscore": f"{_HOST}Content-Length: 1_0\r\n\r\n",
+    "length overflow": f"{_HOST}Content-Length: {2**64}\r\n\r\n",
+    "te unknown": f"{_HOST}Transfer-Encoding: xchunked\r\n\r\n",
+    "te not last": f"{_HOST}Transfer-Encoding: chunked, identity\r\n\r\n",
+    "te twice": f"{_HOST}Transfer-Encoding: chunked, chunked\r\n\r\n",
+    "te quoted": f'{_HOST}Transfer-Encoding: "chunked"\r\n\r\n',
+    "te vertical tab": f"{_HOST}Transfer-Encoding: \x0bchunked\r\n\r\n",
+    "te space before colon": f"{_HOST}Transfer-Encoding : chunked\r\n\r\n",
+    "te in http/1.0": None,
+    "space before colon": f"{_HOST}X-A : b\r\n\r\n",
+    "tab before colon": f"{_HOST}X-A\t: b\r\n\r\n",
+    "obs-fold": f"{_HOST}X-A: b\r\n c\r\n\r\n",
+    "fold first": f"\t{_HOST}\r\n",
+    "no colon": f"{_HOST}X-A\r\n\r\n",
+    "no name": f"{_HOST}: b\r\n\r\n",
+    "nul in value": f"{_HOST}X-A: b\0c\r\n\r\n",
+    "nul in name": f"{_HOST}X\0A: b\r\n\r\n",
+    "bare cr": f"{_HOST}X-A: b\rX-B: c\r\n\r\n",
+    "control in value": f"{_HOST}X-A: b\x01\r\n\r\n",
+    "byte in name": f"{_HOST}X-\xe9: b\r\n\r\n",
+    "chunk overflow": f"{_HOST}Transfer-Encoding: chunked\r\n\r\nFFFFFFFFFFFFFFFFF\r\n",
+    "long field": f"{_HOST}X-A: {'x' * 20_000}\r\n\r\n",
+    "long name": f"{_HOST}{'X' * 20_000}: b\r\n\r\n",
+    "many fields": _HOST + "".join(f"X-{n}: b\r\n" for n in range(200)) + "\r\n",
+}
+
+
+@pytest.mark.parametrize(
+    "fields", [f for f in _REFUSED.values() if f], ids=[k for k, f in _REFUSED.items() if f]
+)
+async def test_a_head_that_can_be_misread_is_refused(gateway: Gateway, fields: str) -> None:
+    """One answer, the connection closed, and nothing behind it is taken for a request."""
+    request = f"GET {FILES}/file HTTP/1.1\r\n{fields}{_SMUGGLED}"
+    async with await Wire.connect(gateway.port) as wire:
+        await wire.send(request.encode("latin-1"))
+        data, end = await wire.rest(3)
+
+    assert end != "open"
+    assert b"SECRET-CANARY" not in data
+    assert data.count(b"HTTP/1.") == 1
+    if b" 200 " in data.partition(b"\r\n")[0]:
+        # The head was exact and only its body is not; that was not waited for.
+        assert "Transfer-Encoding: chunked\r\n\r\nF" in request
+        return
+    assert data.startswith((b"HTTP/1.0 400 ", b"HTTP/1.1 400 "))
+    assert data.endswith(b"\r\n\r\n" + MALFORMED)
+    assert b"X-Content-Type-Options: nosniff" in data
+
+
+_FIRST_LINES = [
+    "GET",
+    "GET /livez",
+    "GET  /livez HTTP/1.1",
+    "GET\t/livez HTTP/1.1",
+    " GET /livez HTTP/1.1",
+    "GET /livez HTTP/1.1 ",
+    "GET /livez  HTTP/1.1",
+    "GET /li vez HTTP/1.1",
+    "GET /livez HTTP/2.0",
+    "GET /livez HTTP/1.9",
+    "GET /livez HTTP/11",
+    "GET /livez HTTP/1",
+    "GET /livez http/1.1",
+    "GET /livez ICE/1.0",
+    "GET livez HTTP/1.1",
+    "GET \\livez HTTP/1.1",
+    "GET /livez\x00 HTTP/1.1",
+    "GET /livez\x7f HTTP/1.1",
+    "GET /liv\xe9 HTTP/1.1",
+    "G\x00T /livez HTTP/1.1",
+    "G(T /livez HTTP/1.1",
+    "GET http://[::1 HTTP/1.1",
+    "GET http://a:999999/livez HTTP/1.1",
+    "CONNECT example.com:443 HTTP/1.1",
+    "CONNECT /livez HTTP/1.1",
+    "OPTIONS * HTTP/1.1",
+    "GET * HTTP/1.1",
+    "PRI * HTTP/2.0",
+    "GET /" + "x" * 17_000 + " HTTP/1.1",
+    "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+    "HTTP/1.1 200 OK",
+    "QUIT",
+    "",
+    "\r\n\r\n\r\n\r\nGET",
+]
+
+
+@pytest.mark.parametrize("line", _FIRST_LINES, ids=lambda line: ascii(line)[:40])
+async def test_a_strange_request_line_has_one_answer_or_none(gateway: Gateway, line: str) -> None:
+    request = f"{line}\r\nHost: x\r\nConnection: close\r\n\r\n".encode("latin-1")
+    async with await Wire.connect(gateway.port) as wire:
+        await wire.send(request)
+        wire.writer.write_eof()
+        data, end = await wire.rest(3)
+
+    assert end != "open"
+    assert data.count(b"HTTP/1.") <= 1
+    if data:
+        status = int(data.split(b" ", 2)[1])
+        assert status in (200, 400, 404, 405)
+        assert data.rpartition(b"\r\n\r\n")[2].startswith(b"{")
+    assert (await gateway.ask("/livez")).status == 200
+
+
+@pytest.mark.parametrize("end_of_line", ["\n", "\r"])
+async def test_a_bare_line_end_ends_no_head(gateway: Gateway, end_of_line: str) -> None:
+    """A proxy in front may see another number of requests."""
+    eol = end_of_line
+    request = f"GET {FILES}/file HTTP/1.1{eol}Host: x{eol}{AUTH}{eol}{eol}" + _SMUGGLED
+    async with await Wire.connect(gateway.port) as wire:
+        await wire.send(request.encode())
+        data, end = await wire.rest(3)
+
+    assert end != "open"
+    assert data.count(b"HTTP/1.") <= 1
+    assert b"SECRET-CANARY" not in data
+
+
+async def test_a_chunked_body_is_skipped_exactly(gateway: Gateway) -> None:
+    """What looks like a request inside a body is none; what comes behind it is one."""
+    inside = _SMUGGLED.encode()
+    body = b"%x\r\n%s\r\n0\r\n\r\n" % (len(inside), inside)
+    async with await Wire.connect(gateway.port) as wire:
+        await wire.send(head(FILES + "/file", AUTH, "Transfer-Encoding: chunked") + body)
+        await wire.send(head("/livez", "Connection: close"))
+        first, second = await wire.answer(), await wire.answer()
+        data, end = await wire.rest()
+
+    assert (first.body, second.json) == (b"content", {"status": "alive"})
+    assert (data, end) == (b"", "closed")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"5;ext=\n\r\nhello\r\n0\r\n\r\n",
+        b"5\nhello\r\n0\r\n\r\n",
+        b"5\r\nhelloXX0\r\n\r\n",
+        b"0x5\r\nhello\r\n0\r\n\r\n",
+        b"-5\r\nhello\r\n0\r\n\r\n",
+        b"5 \r\nhello\r\n0\r\n\r\n",
+        b"5\r\nhello\r\n0\r\nX-A : b\r\n\r\n",
+        b"zz\r\n",
+    ],
+)
+async def test_a_chunk_that_can_be_misread_ends_the_connection(
+    gateway: Gateway, body: bytes
+) -> None:
+    async with await Wire.connect(gateway.port) as wire:
+        await wire.send(head(FILES + "/file", AUTH, "Transfer-Encoding: chunked"))
+        await wire.send(body + _SMUGGLED.encode())
+        data, end = await wire.rest(3)
+
+    assert end != "open"
+    assert b"SECRET-CANARY" not in data
+
+
+@pytest.mark.parametrize("kind", ["websocket", "h2c", "TLS/1.0"])
+@pytest.mark.parametrize("following", [_SMUGGLED, _SMUGGLED[:40]])
+async def test_an_upgrade_is_declined_for_good(gateway: Gateway, kind: str, following: str) -> None:
+    """aiohttp loses what follows an unknown one; it must not go on in the middle of something."""
+    async with await Wire.connect(gateway.port) as wire:
+        lines = (AUTH, "Connection: Upgrade, HTTP2-Settings", f"Upgrade: {kind}")
+        await wire.send(head(FILES + "/file", *lines) + following.encode())
+        answer = await wire.answer()
+        data, end = await wire.rest(3)
+
+    assert (answer.status, answer.body) == (200, b"content")
+    assert answer.header("Connection") == "close"
+    assert (data, end) in ((b"", "closed"), (b"", "reset"))
+
+
+async def test_long_heads_that_are_allowed(gateway: Gateway) -> None:
+    long_field = await gateway.file("file", "X-A: " + "x" * 8192)
+    long_cookie = await gateway.file("file", *("Cookie: " + "x" * 4000 for _ in range(3)))
+    encoded = "".join(f"%{ord('x'):02x}" for _ in range(255))
+    long_target = await gateway.file("/".join([encoded] * 15))
+
+    assert (long_field.status, long_cookie.status) == (200, 200)
+    assert (long_target.status, long_target.json) == (404, {"error": "file not found"})
+
+
+async def test_head_to_the_wrong_place_leaks_no_bytes(gateway: Gateway) -> None:
+    """A refused HEAD has no body either."""
+    async with await Wire.connect(gateway.port) as wire:
+        for target in ("/nowhere", FILES + "/../x", "/api/v1/sessions/-/files"):
+            answer = await wire.ask(target, AUTH, method="HEAD")
+            assert answer.status in (400, 404)
+        assert (await wire.ask("/livez")).json == {"status": "alive"}

@@ -1,0 +1,66 @@
+"""Where a sandbox forbids openat2 or has none: the component walk takes over, and says so."""
+
+import errno
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests import needs
+from tests.unit.executors.local.rig import Place
+
+CHECK = """
+import asyncio, ctypes, struct, sys
+from gateway.domain.errors import Unavailable
+from gateway.executors.local.local import Local, LocalConfig
+from tests.unit.executors.local.rig import outcome
+
+# seccomp: load the call's number; 437 returns the errno, everything else is allowed
+code = [(0x20, 0, 0, 0), (0x15, 0, 1, 437), (0x06, 0, 0, 0x50000 | int(sys.argv[2]))]
+code.append((0x06, 0, 0, 0x7FFF0000))
+program = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *line) for line in code))
+filter = struct.pack("HxxxxxxP", len(code), ctypes.addressof(program))
+libc = ctypes.CDLL(None, use_errno=True)
+if libc.prctl(38, 1, 0, 0, 0) or libc.prctl(22, 2, filter):
+    sys.exit("no seccomp")
+
+async def main():
+    config = LocalConfig(type="local", root=sys.argv[1])
+    async with Local.running("local", config) as executor:
+        print((await executor.probe()).details["resolver"])
+        print(await outcome(executor, "link"), (await outcome(executor, "out"))[0].__name__)
+    try:
+        async with Local.running("local", config.model_copy(update={"resolver": "openat2"})):
+            pass
+    except Unavailable as exc:
+        print(exc.message)
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("code", [errno.ENOSYS, errno.EPERM])
+def test_without_openat2_the_components_are_walked(tmp_path: Path, code: int) -> None:
+    place = Place(tmp_path)
+    place.file("f")
+    place.link("link", "f")
+    place.link("out", "../../outside/f")
+
+    done = subprocess.run(
+        [sys.executable, "-c", CHECK, place.root, str(code)],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    if "no seccomp" in done.stderr:
+        needs.missing("seccomp filters do not work here")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [
+        "components",
+        "b'inside' PathRefused",
+        "resolver: openat2 is not available (Linux before 5.6, or a sandbox forbids it);"
+        " use 'auto' or 'components'",
+    ]
