@@ -15,8 +15,9 @@ from gateway.app import wired
 from gateway.config.errors import ConfigError
 from gateway.config.model import Config, Server
 from gateway.domain.errors import GatewayError
-from gateway.http.connection import ConnectionServer, Hosted, Timeouts
+from gateway.http.connection import Timeouts
 from gateway.http.health import Lifecycle
+from gateway.http.hosting import ConnectionServer, Hosted
 from gateway.listeners import PortTaken, bind, with_listeners_of
 
 log = structlog.get_logger()

@@ -173,9 +173,7 @@ class Workers:
                 signal.signal(number, signal.SIG_DFL)
             _die_with(parent)
             say = self._say
-            run_loop(
-                serve(self._config, self._reload, on_ready=say, on_reloaded=say, shared=True)
-            )
+            run_loop(serve(self._config, self._reload, on_ready=say, on_reloaded=say, shared=True))
             code = 0
         except (PortTaken, GatewayError) as exc:
             log.error("worker_failed", reason=str(exc))

@@ -1,15 +1,23 @@
 """Fixtures that several floors of tests share."""
 
+import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Literal
 
 import pytest
+import uvloop
 
 from gateway.executors.local.openat2 import kernel_has_openat2
 from tests import needs
 from tests.gateways import Gateway, running
+
+
+def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Test on the loop that the gateway runs on."""
+    return {"uvloop": uvloop.new_event_loop}
+
 
 ResolverName = Literal["openat2", "components"]
 

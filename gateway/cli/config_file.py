@@ -4,12 +4,13 @@ from collections.abc import Iterator, Mapping
 from typing import NoReturn
 
 import click
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from gateway.cli.exits import Exit
-from gateway.config.errors import ConfigError
+from gateway.config.errors import ConfigError, Problem
 from gateway.config.load import default_data, from_mapping, load
-from gateway.config.model import Config
+from gateway.config.model import Config, Server
+from gateway.config.wording import say
 from gateway.executors.registry import executor_class, executor_types
 
 BUILT_IN = "built-in default"
@@ -40,6 +41,24 @@ def read_config(file: str | None) -> Config:
         return load(file, ExecutorModels())
     except ConfigError as exc:
         refuse(exc)
+
+
+def with_options(config: Config, options: Mapping[str, object]) -> Config:
+    """Return *config* with *options* over its `server`, judged as strictly; raise `ConfigError`.
+
+    What is wrong is said of the option: `--host: must not be empty`.
+    """
+    try:
+        server = Server.model_validate({**dict(config.server), **options}, strict=True)
+    except ValidationError as exc:
+        errors = exc.errors(include_url=False)
+        raise ConfigError(
+            [
+                Problem(f"--{error['loc'][0]}", None, (), say(error, Server, None))
+                for error in errors
+            ]
+        ) from exc
+    return config.model_copy(update={"server": server})
 
 
 def refuse(error: ConfigError) -> NoReturn:

@@ -6,7 +6,7 @@ import shlex
 import shutil
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import click
 
@@ -122,7 +122,8 @@ def _sample(directory: str) -> Iterator[str]:
             write_sample(root)
             yield root
         finally:
-            shutil.rmtree(root)
+            with suppress(FileNotFoundError):  # interrupted before anything was written
+                shutil.rmtree(root)
             os.unlink(mark)
             if made:
                 os.rmdir(directory)

@@ -1,11 +1,12 @@
 """A config for `serve --root DIR`, without a file: the defaults, and a key beside the root."""
 
 import os
+import tempfile
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gateway.auth.api_key import digest, new_key
-from gateway.cli.config_file import ExecutorModels
+from gateway.cli.config_file import ExecutorModels, with_options
 from gateway.config.errors import ConfigError, Problem
 from gateway.config.load import default_data, from_mapping
 from gateway.config.marked_yaml import read_file
@@ -16,24 +17,20 @@ KeyEntry = dict[str, Any]
 """A key as `auth.keys` of a config has it."""
 
 
-def keys_beside(root: str) -> tuple[list[KeyEntry], str | None]:
-    """Return the keys in `<root>.keys.yaml`; the first time, make one and return it as well.
+def config_beside(root: str, options: Mapping[str, object]) -> tuple[Config, str | None]:
+    """Return the config for *root* and the keys in `<root>.keys.yaml`; the first time, a key, too.
 
-    The new key can be shown now and never again. Raises `ConfigError` if the file cannot be used.
+    The new key can be shown now and never again: its digest is only kept once nothing else can go
+    wrong. *options* are those of `with_options`. Raises `ConfigError`.
     """
     file = keys_file(root)
-    if os.path.lexists(file):
-        return _stored(file), None
-    key = new_key("first")
-    entries = [key_entry("first", key)]
-    try:
-        _create(file, f"# Keys for {root!a}, in the form of auth.keys.\n{written(entries)}")
-    except FileExistsError:  # another gateway, started at the same moment, was faster
-        return _stored(file), None
-    except OSError as exc:
-        problem = Problem(file, None, (), f"cannot be written: {exc.strerror}")
-        raise ConfigError([problem]) from exc
-    return entries, key
+    if not os.path.lexists(file):
+        key = new_key("first")
+        entries = [key_entry("first", key)]
+        config = with_options(config_for_root(root, entries), options)
+        if _created(file, f"# Keys for {root!a}, in the form of auth.keys.\n{written(entries)}"):
+            return config, key
+    return with_options(config_for_root(root, _stored(file)), options), None
 
 
 def key_entry(key_id: str, key: str) -> KeyEntry:
@@ -53,11 +50,18 @@ def config_for_root(
 
     Raises `ConfigError`.
     """
+    source = f"serve --root {root}"
+    try:
+        root.encode()
+    except UnicodeEncodeError as exc:
+        loc = ("executors", "local", "root")
+        problem = Problem(source, None, loc, "is not text that UTF-8 can hold")
+        raise ConfigError([problem]) from exc
     data: dict[str, Any] = default_data()
     data["executors"]["local"]["root"] = root
     data["auth"]["keys"] = list(keys)
     data["server"].update(server or {})
-    return from_mapping(data, ExecutorModels(), f"serve --root {root}")
+    return from_mapping(data, ExecutorModels(), source)
 
 
 def keys_file(root: str) -> str:
@@ -74,7 +78,20 @@ def _stored(file: str) -> list[KeyEntry]:
     return document.data
 
 
-def _create(file: str, text: str) -> None:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-    with open(os.open(file, flags, 0o600), "w", encoding="utf-8") as stream:
-        stream.write(text)
+def _created(file: str, text: str) -> bool:
+    """Whether *file* holds *text* now; not if it was there already. Raise `ConfigError`."""
+    try:
+        # It appears as a whole or not at all, even to a gateway that starts at the same moment.
+        with tempfile.NamedTemporaryFile(
+            "w", encoding="utf-8", dir=os.path.dirname(file), prefix=".workspace-gateway-"
+        ) as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+            os.link(stream.name, file)
+    except FileExistsError:
+        return False
+    except OSError as exc:
+        problem = Problem(file, None, (), f"cannot be written: {exc.strerror}")
+        raise ConfigError([problem]) from exc
+    return True

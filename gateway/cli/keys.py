@@ -100,7 +100,10 @@ def hash_() -> None:
     if sys.stdin.isatty():
         key = click.prompt("Key", hide_input=True, err=True).encode()
     else:
-        key = sys.stdin.buffer.read(_MOST_BYTES).rstrip(b"\r\n")
+        key = sys.stdin.buffer.read(_MOST_BYTES + 1)
+        if len(key) > _MOST_BYTES:
+            raise click.UsageError(f"standard input holds more than {_MOST_BYTES} bytes: not a key")
+        key = key.rstrip(b"\r\n")
     if not key or b"\n" in key:
         raise click.UsageError("standard input must hold one key, on one line")
     click.echo(digest(key).hex())

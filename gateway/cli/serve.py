@@ -1,13 +1,15 @@
 """`workspace-gateway serve`: the gateway."""
 
 import os
+import signal
 import tempfile
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 
 import click
 
-from gateway.cli.config_file import ExecutorModels, read_config, refuse
-from gateway.cli.first_start import config_for_root, keys_beside, keys_file
+from gateway.cli.config_file import ExecutorModels, refuse, with_options
+from gateway.cli.first_start import config_beside, keys_file
 from gateway.config.errors import ConfigError
 from gateway.config.load import load
 from gateway.config.model import Config
@@ -22,13 +24,14 @@ def run(
 ) -> int:
     """Serve *config* until SIGTERM or SIGINT and return the exit code.
 
-    *reload* gives the config that SIGHUP brings into force; without it, the same again.
+    *reload* gives the config that SIGHUP brings into force; without it, SIGHUP is a SIGTERM.
     """
-    renew = reload or (lambda: config)
-    with tempfile.TemporaryDirectory(prefix="workspace-gateway-") as directory:
+    renew = reload or _ending(config)
+    with ExitStack() as stack:
         if config.server.workers > 1:
+            directory = tempfile.TemporaryDirectory(prefix="workspace-gateway-")
             # Read by prometheus_client when it is imported, which is why the imports stand below.
-            os.environ["PROMETHEUS_MULTIPROC_DIR"] = directory
+            os.environ["PROMETHEUS_MULTIPROC_DIR"] = stack.enter_context(directory)
         from gateway.listeners import PortTaken
         from gateway.server import run_loop
         from gateway.server import serve as serve_alone
@@ -72,11 +75,10 @@ def serve(
     given = {"host": host, "port": port, "workers": workers}
     overrides = {name: value for name, value in given.items() if value is not None}
     if file is not None:
-        return run(_overridden(read_config(file), overrides), reload=_reloader(file, overrides))
+        return _serve_file(file, overrides)
     directory = root or "workspaces"
     try:
-        keys, new_key = keys_beside(directory)
-        config = config_for_root(directory, keys, overrides)
+        config, new_key = config_beside(directory, overrides)
     except ConfigError as exc:
         refuse(exc)
     if new_key is not None:
@@ -85,9 +87,24 @@ def serve(
     return run(config)
 
 
-def _reloader(file: str, overrides: Mapping[str, object]) -> Callable[[], Config]:
-    return lambda: _overridden(load(file, ExecutorModels()), overrides)
+def _serve_file(file: str, options: Mapping[str, object]) -> int:
+    def read() -> Config:
+        return with_options(load(file, ExecutorModels()), options)
+
+    try:
+        config = read()
+    except ConfigError as exc:
+        refuse(exc)
+    return run(config, reload=read)
 
 
-def _overridden(config: Config, overrides: Mapping[str, object]) -> Config:
-    return config.model_copy(update={"server": config.server.model_copy(update=overrides)})
+def _ending(config: Config) -> Callable[[], Config]:
+    """A reload where there is nothing to read again: SIGHUP says that the terminal is gone."""
+    ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN  # as nohup has it
+
+    def reload() -> Config:
+        if not ignored:
+            signal.raise_signal(signal.SIGTERM)
+        return config
+
+    return reload

@@ -37,8 +37,9 @@ def _types(executors: Mapping[str, object], types: list[str]) -> Iterator[Findin
             continue
         if "type" not in config:
             yield Finding((*covers, "type"), f"is missing: one of {', '.join(types)}", covers)
-        elif config["type"] not in types:
-            wanted = config["type"]
+        elif not isinstance(wanted := config["type"], str):
+            yield Finding((*covers, "type"), f"must be text: one of {', '.join(types)}", covers)
+        elif wanted not in types:
             message = f"no executor of type {wanted!r}{did_you_mean(wanted, types)}"
             yield Finding((*covers, "type"), message, covers)
 

@@ -56,13 +56,6 @@ class Principal:
         return any(fnmatchcase(session_id, pattern) for pattern in self.sessions)
 
 
-@dataclass(frozen=True, slots=True)
-class Session:
-    """One record whose files are a workspace; called task or run elsewhere."""
-
-    id: SessionId
-
-
 class Kind(Enum):
     """What an entry is. A link that stays inside is of the kind it leads to."""
 

@@ -38,13 +38,13 @@ class WorkspacePath:
             raise PathRefused("invalid path: absolute paths not allowed")
         if b"\0" in raw:
             raise PathRefused("invalid path: NUL byte not allowed")
-        if len(raw) > LONGEST_PATH:
-            raise PathRefused(f"invalid path: longer than {LONGEST_PATH} bytes")
         if not raw.isascii():
             try:
                 raw = text_to_name(raw.decode("utf-8"))
             except UnicodeDecodeError:
                 raise PathRefused("invalid path: not valid UTF-8") from None
+        if len(raw) > LONGEST_PATH:
+            raise PathRefused(f"invalid path: longer than {LONGEST_PATH} bytes")
         return cls(tuple(part for part in raw.split(b"/") if part not in (b"", b".")))
 
     def child(self, name: bytes) -> "WorkspacePath":

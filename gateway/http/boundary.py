@@ -1,9 +1,9 @@
 """Around every request: its id, its errors, its log line and its metrics."""
 
 import asyncio
-import socket
-import struct
 from collections.abc import Awaitable, Callable
+from time import monotonic
+from typing import cast
 
 import structlog
 from aiohttp import web
@@ -11,6 +11,7 @@ from structlog.contextvars import bind_contextvars
 
 from gateway.domain.errors import CredentialsRejected, GatewayError, StreamBroken, TooManyRequests
 from gateway.http.authn import Endpoint
+from gateway.http.connection import Connection
 from gateway.http.context import EXCHANGE, Exchange, request_id, trace_id
 from gateway.http.dialects.base import NATIVE, Dialect
 from gateway.http.errors import error_response, headers_of, status_of
@@ -26,33 +27,30 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"
 @web.middleware
 async def boundary(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Serve one request; whatever is raised becomes the dialect's error or a broken connection."""
-    loop = asyncio.get_running_loop()
     # Dialect routes are served by an Endpoint's method; health, 404 and 405 are not.
     endpoint = getattr(request.match_info.handler, "__self__", None)
     dialect = endpoint.dialect if isinstance(endpoint, Endpoint) else NATIVE
     exchange = Exchange(
         request_id=request_id(request),
         trace_id=trace_id(request),
-        started_at=loop.time(),
+        started_at=monotonic(),
         route=endpoint.route.name if isinstance(endpoint, Endpoint) else _route(request),
         dialect=dialect.name,
     )
     request[EXCHANGE] = exchange
     bind_contextvars(request_id=exchange.request_id)
-    status = 0
     metrics.IN_FLIGHT.inc()
     try:
         response = await _answer(request, handler, dialect, exchange)
-        status = response.status
-        if exchange.first_byte_at is None and isinstance(response, web.Response):
-            body = response.body
-            exchange.bytes_sent = len(body) if isinstance(body, bytes) else 0
+        exchange.status = response.status
+        if request.method != "HEAD" and isinstance(response, web.Response):
+            exchange.bytes_sent = response.content_length or 0
     except asyncio.CancelledError:
-        exchange.outcome = "client_left"
+        exchange.outcome = "broken" if _connection(request).is_aborted else "client_left"
         raise
     finally:
         metrics.IN_FLIGHT.dec()
-        _report(request, exchange, status, loop.time())
+        _report(request, exchange)
     return response
 
 
@@ -66,7 +64,7 @@ async def _answer(
         # Executors translate their own; this one is the client's, who left or was too slow.
         exchange.outcome = "client_left"
         if exchange.first_byte_at is not None:
-            _reset(request)
+            _connection(request).abort()
         raise
     except web.HTTPException as exc:
         # Only the router raises these: 404 and 405.
@@ -87,7 +85,7 @@ async def _answer(
         failure = exc
     exchange.outcome = "broken"
     log.warning("stream_broken", reason=str(failure))
-    _reset(request)
+    _connection(request).abort()
     raise ConnectionResetError("the body could not be completed") from failure
 
 
@@ -101,15 +99,8 @@ def _refusal(error: GatewayError, dialect: Dialect, exchange: Exchange) -> web.R
     return error_response(status, dialect.error_body(error.message), headers_of(error))
 
 
-def _reset(request: web.Request) -> None:
-    """End the connection so that no client, HTTP/1.0 included, can take it for a clean end."""
-    transport = request.transport
-    if transport is None:
-        return
-    sock = transport.get_extra_info("socket")
-    if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    transport.abort()
+def _connection(request: web.Request) -> Connection:
+    return cast(Connection, request.protocol)
 
 
 def _route(request: web.Request) -> str:
@@ -117,19 +108,20 @@ def _route(request: web.Request) -> str:
     return resource.canonical if resource is not None else "unmatched"
 
 
-def _report(request: web.Request, exchange: Exchange, status: int, now: float) -> None:
+def _report(request: web.Request, exchange: Exchange) -> None:
+    now = monotonic()
     duration = now - exchange.started_at
     first_byte = (exchange.first_byte_at or now) - exchange.started_at
     method = request.method if request.method in _METHODS else "other"
     metrics.of_route(exchange.route).count(
-        method, status, duration, first_byte, exchange.bytes_sent
+        method, exchange.status, duration, first_byte, exchange.bytes_sent
     )
     log.info(
         "http_request",
         trace_id=exchange.trace_id,
         method=method,
         route=exchange.route,
-        status=status,
+        status=exchange.status,
         duration_ms=round(duration * 1000, 3),
         ttfb_ms=round(first_byte * 1000, 3),
         bytes_sent=exchange.bytes_sent,

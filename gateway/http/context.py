@@ -7,6 +7,8 @@ from typing import Literal
 
 from aiohttp import web
 
+CLIENT_LEFT = 499  # nginx' code for a client that did not wait for an answer
+
 Outcome = Literal["ok", "client_left", "broken", "refused", "error"]
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
@@ -19,9 +21,10 @@ class Exchange:
 
     request_id: str
     trace_id: str | None
-    started_at: float
+    started_at: float  # time.monotonic(): the loop's own time stands still during a turn
     route: str
     dialect: str
+    status: int = CLIENT_LEFT
     first_byte_at: float | None = None
     bytes_sent: int = 0
     key_id: str | None = None

@@ -78,6 +78,4 @@ def error_response(
     status: int, body: bytes, headers: Mapping[str, str] | None = None
 ) -> web.Response:
     """An answer in the error format."""
-    return web.Response(
-        status=status, body=body, headers={"Content-Type": JSON, **(headers or {})}
-    )
+    return web.Response(status=status, body=body, headers={"Content-Type": JSON, **(headers or {})})

@@ -20,7 +20,22 @@ class PaceLimits:
     min_rate: int
 
 
+_INT = struct.Struct("i")
 PACE_LIMITS = web.AppKey("pace_limits", PaceLimits)
+
+
+def untaken(transport: asyncio.Transport) -> int:
+    """How many of the bytes written to *transport* the other side has not acknowledged.
+
+    A socket becomes writable only when a third of its buffer, megabytes, is free again: from that
+    alone a slow reader looks like one that has stopped.
+    """
+    sock = transport.get_extra_info("socket")
+    try:
+        queued = _INT.unpack(fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(_INT.size)))[0]
+    except (OSError, ValueError):  # closed meanwhile
+        return 0
+    return transport.get_write_buffer_size() + int(queued)
 
 
 class Pace:
@@ -50,18 +65,8 @@ class Pace:
             raise ConnectionAbortedError("the reader is too slow")
 
     def taken(self) -> int:
-        """How many bytes the reader has taken, give or take a head; also while it is waited for.
-
-        There is room for more only when much of the socket's buffer, megabytes, is free again: that
-        alone would let a slow reader seem to be none.
-        """
-        sock = self._transport.get_extra_info("socket")
-        try:
-            # Linux: bytes that the other side has not acknowledged.
-            queued = struct.unpack("i", fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(4)))[0]
-        except (OSError, ValueError):  # closed meanwhile
-            return self._sent
-        return self._sent - self._transport.get_write_buffer_size() - int(queued)
+        """How many bytes the reader has taken, give or take a head; also while it is waited for."""
+        return self._sent - untaken(self._transport)
 
     def is_too_slow(self, waited_s: float) -> bool:
         """Whether a reader that was waited for so long in all has taken too little."""

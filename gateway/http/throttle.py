@@ -18,9 +18,7 @@ class Throttle:
     Each worker process counts for itself. Only the most recent 10,000 names are remembered.
     """
 
-    def __init__(
-        self, limit: str, per_minute: int, clock: Callable[[], float] = monotonic
-    ) -> None:
+    def __init__(self, limit: str, per_minute: int, clock: Callable[[], float] = monotonic) -> None:
         self._limit = limit
         self._capacity = float(per_minute)
         self._per_second = per_minute / 60

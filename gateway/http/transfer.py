@@ -4,6 +4,7 @@ import asyncio
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from time import monotonic
 
 from aiohttp import web
 
@@ -23,7 +24,8 @@ class Transfer:
         self._request = request
         self._response = response
         self._exchange = request[EXCHANGE]
-        self._exchange.first_byte_at = asyncio.get_running_loop().time()
+        self._exchange.status = response.status
+        self._exchange.first_byte_at = monotonic()
         if request.transport is None:
             raise ConnectionResetError("the client left")
         self._pace = Pace(request.config_dict[PACE_LIMITS], request.transport)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import structlog
 
 from gateway.domain.errors import ForeignSession, TooLarge
-from gateway.domain.model import Entry, Kind, Principal, Scope, Session, SessionId
+from gateway.domain.model import Entry, Kind, Principal, Scope, SessionId
 from gateway.domain.paths import WorkspacePath
 from gateway.executors.base import Executor, FileStream, Selection, Walk
 from gateway.service import cursors
@@ -47,8 +47,8 @@ class Workspaces:
         self, principal: Principal, session_id: SessionId, path: WorkspacePath
     ) -> AsyncIterator[FileStream]:
         """Open a file for download; raise `TooLarge` if it is over the limit, and all verdicts."""
-        session = self._session(principal, session_id, Scope.FILES_READ)
-        async with self._executor.open(session.id, path) as stream:
+        _authorize(principal, session_id, Scope.FILES_READ)
+        async with self._executor.open(session_id, path) as stream:
             size = stream.entry.size
             if size is not None and size > self.bounds.file:
                 raise TooLarge(f"file exceeds maximum size limit ({_size(self.bounds.file)})")
@@ -56,7 +56,7 @@ class Workspaces:
                 "audit.download",
                 key_id=principal.key_id,
                 org=principal.org,
-                session_id=session.id,
+                session_id=session_id,
                 path=path.rooted,
             )
             yield stream
@@ -66,24 +66,16 @@ class Workspaces:
         self, principal: Principal, session_id: SessionId, wanted: Listed
     ) -> AsyncIterator["Listing"]:
         """Begin a listing; raise `BadParameter` for a cursor that is none, and all verdicts."""
-        session = self._session(principal, session_id, Scope.FILES_READ)
+        _authorize(principal, session_id, Scope.FILES_READ)
         after = cursors.decode(wanted.cursor, wanted.path) if wanted.cursor is not None else None
         async with self._executor.walk(
-            session.id,
+            session_id,
             wanted.path,
             depth=wanted.depth or self.bounds.depth,
             after=after,
             selection=wanted.selection,
         ) as walk:
             yield Listing(walk, wanted, self.bounds)
-
-    def _session(self, principal: Principal, session_id: SessionId, scope: Scope) -> Session:
-        principal.require(scope)
-        session = Session(session_id)
-        if not principal.may_see(session.id):
-            # The words of SessionNotFound: whether it exists is not told.
-            raise ForeignSession("session not found")
-        return session
 
 
 class Listing:
@@ -123,6 +115,13 @@ class Listing:
             return entry
         self.truncated = True
         return entry._replace(problem="too deep to be entered; list it by its own path")
+
+
+def _authorize(principal: Principal, session_id: SessionId, scope: Scope) -> None:
+    principal.require(scope)
+    if not principal.may_see(session_id):
+        # The words of SessionNotFound: whether it exists is not told.
+        raise ForeignSession("session not found")
 
 
 def _size(count: int) -> str:

@@ -22,6 +22,7 @@ from prometheus_client import (
 from prometheus_client.multiprocess import MultiProcessCollector
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
+_VERSION = version("workspace-gateway")
 _PREFIX = "workspace_gateway_"
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 60, 600)
 
@@ -92,7 +93,7 @@ def of_route(route: str) -> RouteMetrics:
 
 def expose() -> bytes:
     """The metrics of all worker processes in the Prometheus text format."""
-    BUILD_INFO.labels(version("workspace-gateway"), sys.version.split()[0]).set(1)
+    BUILD_INFO.labels(_VERSION, sys.version.split()[0]).set(1)
     if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
         return generate_latest(REGISTRY)
     registry = CollectorRegistry()

@@ -386,9 +386,6 @@ async def test_every_listed_path_fetches_its_file(gateway: Gateway, root: Path) 
             assert paths(below.json) == [entry["path"] + "/f"]
 
 
-@pytest.mark.xfail(
-    reason="WorkspacePath.parse measures the text, three bytes for each, not the name it stands for"
-)
 async def test_a_listed_path_may_be_long_because_of_its_bytes(gateway: Gateway, root: Path) -> None:
     """A byte that is not text is written as three: the limit is the file's own path, 4095."""
     name = b"/".join([b"\xff" * 250] * 7) + b"/end"

@@ -11,8 +11,7 @@ from gateway.domain.errors import PathRefused
 from gateway.executors.local.verdicts import LINK_LEAVES
 
 MOST_LINKS = 40  # as many as Linux follows
-# Forty texts of 2,047 names would be 0.4 s of work for one refusal; this is more than two of them.
-_MOST_LINKED_NAMES = 4_096
+_MOST_STEPS = 4_096  # beside the path's own: 50 ms; forty texts of 2,047 names would take minutes
 _KEPT_OPEN = 32  # a link's text may name 2,047 directories, and a process may have 1,024 files
 
 _STEP = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -50,12 +49,19 @@ class Components:
 
     def resolve(self, root: int, parts: Sequence[bytes]) -> int:
         """Return an `O_PATH` descriptor; raise OSError, or `PathRefused` for what leaves."""
-        trail = _Trail(root, self._mount_of)
+        trail = _Trail(root, self._mount_of, len(parts) + _MOST_STEPS)
         try:
             self._follow(trail, parts)
             return trail.take()
         finally:
             trail.close()
+
+    follow = resolve
+
+    @property
+    def has_prefix(self) -> bool:
+        """Whether an absolute link may lead inside."""
+        return self._prefix is not None
 
     def enter(self, directory: int, name: bytes) -> int:
         """Open a directory in *directory* for reading; a link or a mount point is an OSError."""
@@ -69,23 +75,22 @@ class Components:
 
     def _follow(self, trail: "_Trail", parts: Sequence[bytes]) -> None:
         pending = list(reversed(parts))
-        links = linked_names = 0
+        links = 0
         while pending:
             name = pending.pop()
-            if name in (b".", b".."):
-                os.stat(b".", dir_fd=trail.fd)  # refuses what is no directory or not searchable
-                if name == b"..":
-                    trail.up()
+            if name == b".":
+                trail.stay()
+                continue
+            if name == b"..":
+                trail.up()
                 continue
             text = trail.down(name)
             if text is None:
                 continue
-            steps = self._relative(text, trail)
             links += 1
-            linked_names += len(steps)
-            if links > MOST_LINKS or linked_names > _MOST_LINKED_NAMES:
+            if links > MOST_LINKS:
                 raise PathRefused(LINK_LEAVES)
-            pending.extend(reversed(steps))
+            pending.extend(reversed(self._relative(text, trail)))
 
     def _relative(self, text: bytes, trail: "_Trail") -> list[bytes]:
         steps = _split(text)
@@ -101,10 +106,14 @@ class Components:
 
 
 class _Trail:
-    """The way from the root to where a lookup stands, so that `..` never asks the file system."""
+    """The way from the root to where a lookup stands, so that `..` never asks the file system.
 
-    def __init__(self, root: int, mount_of: Callable[[int], int]) -> None:
+    After *most_steps*, those that are taken again included, it refuses to go on.
+    """
+
+    def __init__(self, root: int, mount_of: Callable[[int], int], most_steps: int) -> None:
         self._root = root
+        self._steps_left = most_steps
         self._mount_of = mount_of
         self._mount = mount_of(root)
         self._names: list[bytes] = []
@@ -116,6 +125,7 @@ class _Trail:
 
     def down(self, name: bytes) -> bytes | None:
         """Step to *name*; if that is a link, stay and return its text."""
+        self._count()
         fd = os.open(name, _STEP, dir_fd=self.fd)
         try:
             self._require_same_mount(fd)
@@ -132,8 +142,14 @@ class _Trail:
             os.close(self._open.popleft())
         return None
 
+    def stay(self) -> None:
+        """Raise OSError if this is no directory, or not searchable."""
+        self._count()
+        os.stat(b".", dir_fd=self.fd)
+
     def up(self) -> None:
         """Step back; raise `PathRefused` at the root."""
+        self.stay()
         if not self._names:
             raise PathRefused(LINK_LEAVES)
         self._names.pop()
@@ -150,6 +166,11 @@ class _Trail:
         self._names.clear()
         while self._open:
             os.close(self._open.pop())
+
+    def _count(self) -> None:
+        if not self._steps_left:
+            raise PathRefused(LINK_LEAVES)
+        self._steps_left -= 1
 
     def _require_same_mount(self, fd: int) -> None:
         if self._mount_of(fd) != self._mount:

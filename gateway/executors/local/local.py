@@ -3,16 +3,16 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Annotated, ClassVar, Literal, Self
+from typing import ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, StringConstraints
+from pydantic import BaseModel, ConfigDict, field_validator
 
 from gateway.domain.errors import Unavailable
 from gateway.domain.paths import WorkspacePath
 from gateway.executors.base import Executor, FileStream, Health, Selection, Walk
 from gateway.executors.local.opening import Opener, Opening
 from gateway.executors.local.pool import Pool
-from gateway.executors.local.readahead import LocalWalk
+from gateway.executors.local.readahead import ListedWalk, LocalWalk
 from gateway.executors.local.recent import RecentListings
 from gateway.executors.local.resolver import Resolver, Wish, choose
 from gateway.executors.local.root import Root
@@ -32,9 +32,27 @@ class LocalConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     type: Literal["local"]
-    root: Annotated[str, StringConstraints(pattern=r"^[^\x00]+$")]
+    root: str
     resolver: Wish = "auto"
-    sandbox_prefix: Annotated[str, StringConstraints(pattern=r"^/[^\x00]*$")] | None = None
+    sandbox_prefix: str | None = None
+
+    @field_validator("root", "sandbox_prefix")
+    @classmethod
+    def _is_a_path(cls, path: str | None) -> str | None:
+        if path == "":
+            raise ValueError("must not be empty")
+        if path is not None and "\0" in path:
+            raise ValueError("must not contain a NUL character")
+        return path
+
+    @field_validator("sandbox_prefix")
+    @classmethod
+    def _is_absolute(cls, path: str | None) -> str | None:
+        if path is not None and not path.startswith("/"):
+            raise ValueError("must be an absolute path")
+        if path is not None and not {".", ".."}.isdisjoint(path.split("/")):
+            raise ValueError("must not contain '.' or '..'")
+        return path
 
 
 class Local(Executor):
@@ -97,6 +115,13 @@ class Local(Executor):
         selection: Selection | None = None,
     ) -> AsyncIterator[Walk]:
         """Begin to list what lies below *path*; a link on the way there is followed, too."""
+        is_plain = depth == 1 and after is None and selection is None
+        recent = self._recent
+        entries = recent.listed(workspace, path) if is_plain else None
+        if entries is not None:
+            yield ListedWalk(self.name, entries)
+            return
+        state = recent.state(workspace, path) if is_plain else None
         batches = walk_batches(
             self._resolver,
             lambda: self._root.open_session(workspace),
@@ -105,9 +130,7 @@ class Local(Executor):
             after=after,
             selection=selection,
         )
-        is_plain = depth == 1 and after is None and selection is None
-        inline = is_plain and self._recent.has(workspace, path)
-        async with LocalWalk.begun(self.name, self._walkers, batches, inline=inline) as walk:
-            if is_plain and walk.is_quick and not inline:
-                self._recent.remember(workspace, path)
+        async with LocalWalk.begun(self.name, self._walkers, batches) as walk:
+            if state is not None and walk.everything is not None:
+                recent.remember(workspace, path, state, walk.everything)
             yield walk

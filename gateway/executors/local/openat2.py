@@ -69,6 +69,15 @@ class Openat2:
 
     def resolve(self, root: int, parts: Sequence[bytes]) -> int:
         """Return an `O_PATH` descriptor; raise OSError, or `PathRefused` for what leaves."""
+        try:
+            return self.follow(root, parts)
+        except OSError as exc:
+            if exc.errno != errno.EXDEV:
+                raise
+        return self._components.resolve(root, parts)
+
+    def follow(self, root: int, parts: Sequence[bytes]) -> int:
+        """As `resolve`, but what leaves may be EXDEV as well, be it by a link or a mount."""
         raw = b"/".join(parts) or b"."
         if len(raw) <= LONGEST_PATH:
             for _ in range(_ATTEMPTS):
@@ -76,7 +85,7 @@ class Openat2:
                 if fd >= 0:
                     return fd
                 code = ctypes.get_errno()
-                if code == errno.EXDEV:
+                if code == errno.EXDEV and self._components.has_prefix:
                     break
                 if code not in (errno.EAGAIN, errno.EINTR):
                     raise OSError(code, os.strerror(code))

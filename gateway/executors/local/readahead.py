@@ -17,6 +17,18 @@ _Taken = list[list[Entry] | None]
 """Batches as they came; None is the end."""
 
 
+class ListedWalk(Walk):
+    """A walk that has all its entries."""
+
+    def __init__(self, source: str, entries: Sequence[Entry]) -> None:
+        self.source = source
+        self._entries = entries
+
+    async def __aiter__(self) -> AsyncIterator[Sequence[Entry]]:
+        if self._entries:
+            yield self._entries
+
+
 class LocalWalk(Walk, AsyncIterator[Sequence[Entry]]):
     """Batches as they come from the pool, without the empty ones."""
 
@@ -29,21 +41,15 @@ class LocalWalk(Walk, AsyncIterator[Sequence[Entry]]):
 
     @classmethod
     @asynccontextmanager
-    async def begun(
-        cls, source: str, pool: Pool, batches: _Batches, *, inline: bool
-    ) -> AsyncIterator[Self]:
+    async def begun(cls, source: str, pool: Pool, batches: _Batches) -> AsyncIterator[Self]:
         """Wait for the first batch; raise what the generator raises before it.
 
-        With *inline* it is made here and now. Leaving closes the generator: at once, or as soon as
-        the thread that is in it comes out.
+        Leaving closes the generator: at once, or as soon as the thread that is in it comes out.
         """
         walk = cls(source, pool, batches)
         try:
-            if inline:
-                walk._keep(_take(batches))
-            else:
-                walk._coming = walk._ask()
-                walk._keep(await asyncio.wrap_future(walk._coming))
+            walk._coming = walk._ask()
+            walk._keep(await asyncio.wrap_future(walk._coming))
             yield walk
         finally:
             if walk._coming is None:
@@ -53,11 +59,11 @@ class LocalWalk(Walk, AsyncIterator[Sequence[Entry]]):
                 walk._coming.add_done_callback(lambda _: batches.close())
 
     @property
-    def is_quick(self) -> bool:
-        """Whether all there is fitted into the first batch, and no link had to be followed."""
-        if len(self._ready) != 2 or self._ready[1] is not None:
-            return False
-        return not any(entry.is_link for entry in self._ready[0] or ())
+    def everything(self) -> Sequence[Entry] | None:
+        """All there is, if it came with the first batch; None if not, or once iterated."""
+        if len(self._ready) == 2 and self._ready[1] is None:
+            return self._ready[0]
+        return None
 
     def __aiter__(self) -> Self:
         return self

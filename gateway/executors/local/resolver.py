@@ -23,6 +23,9 @@ class Resolver(Protocol):
     def resolve(self, root: int, parts: Sequence[bytes]) -> int:
         """Return an `O_PATH` descriptor; raise OSError, or `PathRefused` for what leaves."""
 
+    def follow(self, root: int, parts: Sequence[bytes]) -> int:
+        """As `resolve`, for less work: what leaves may be any OSError."""
+
     def enter(self, directory: int, name: bytes) -> int:
         """Open a directory in *directory* for reading; a link or a mount point is an OSError."""
 

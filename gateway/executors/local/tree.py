@@ -3,16 +3,19 @@
 import os
 from collections.abc import Callable, Generator
 from stat import S_IFDIR, S_IFLNK, S_IFMT, S_IFREG
+from time import monotonic
 
-from gateway.domain.errors import PathRefused
+from gateway.domain.errors import PathRefused, Unavailable
 from gateway.domain.model import Entry, Kind
 from gateway.domain.paths import WorkspacePath
 from gateway.executors.base import Selection
-from gateway.executors.local.levels import Levels
+from gateway.executors.local.levels import CUT_SHORT, GONE, Levels
 from gateway.executors.local.resolver import Resolver, open_directory
+from gateway.executors.local.verdicts import VERDICTS
 
 FIRST_BATCH = 64
 BATCH = 500
+TURN_S = 0.05
 
 _KINDS = {S_IFREG: Kind.FILE, S_IFDIR: Kind.DIRECTORY}
 _NOT_READABLE = "not readable"
@@ -29,13 +32,14 @@ def walk_batches(
 ) -> Generator[list[Entry], None, None]:
     """Yield what `Executor.walk` yields, and an empty batch now and then; to be run in a pool.
 
-    A batch ends after so many entries *seen*, so that a walk that selects little can be left.
+    A batch ends after so many entries *seen*, and after `TURN_S`, whatever the tree and the
+    selection: so a walk that finds little can be left, and another can have the thread.
     """
     session = open_session()
     try:
         levels = Levels(resolver, open_directory(resolver, session, path.parts), path.parts)
         try:
-            if _start(levels, path, depth, after, selection):
+            if (yield from _start(levels, path, depth, after, selection)):
                 yield from _batches(levels, resolver, session, depth, selection)
             else:
                 yield []
@@ -51,16 +55,20 @@ def _start(
     depth: int,
     after: WorkspacePath | None,
     selection: Selection | None,
-) -> bool:
-    """Stand right behind *after*; False if everything below *path* is before it."""
+) -> Generator[list[Entry], None, bool]:
+    """Stand right behind *after*; return False if everything below *path* is before it."""
     steps: tuple[bytes, ...] = ()
     if after is not None and after > path:
         if after.parts[: len(path.parts)] != path.parts:
             return False
         steps = after.parts[len(path.parts) :]
     levels.start(steps[0] if steps else b"")
+    until = monotonic() + TURN_S
     below = path
     for name, last in zip(steps[: depth - 1], (*steps[1:], b""), strict=False):
+        if monotonic() > until:
+            yield []
+            until = monotonic() + TURN_S
         below = below.child(name)
         if selection is not None and selection.excludes(below, True):
             break
@@ -79,18 +87,21 @@ def _batches(
     selection: Selection | None,
 ) -> Generator[list[Entry], None, None]:
     # Every entry comes through this loop, so it calls nothing and looks up nothing it need not.
-    stat, file = os.stat, Kind.FILE
+    stat, now, file = os.stat, monotonic, Kind.FILE
     batch: list[Entry] = []
-    room = FIRST_BATCH
+    room, until = FIRST_BATCH, now() + TURN_S
     while levels:
+        if now() > until:
+            yield batch
+            batch, room, until = [], BATCH, now() + TURN_S
         top = levels.top()
         if top is None:
             continue
         fd, parts, names = top
         for name in names:
-            if not room:
+            if not room or now() > until:
                 yield batch
-                batch, room = [], BATCH
+                batch, room, until = [], BATCH, now() + TURN_S
             room -= 1
             path = WorkspacePath((*parts, name))
             try:
@@ -109,12 +120,12 @@ def _batches(
                     if entered:
                         try:
                             levels.enter(name)
-                        except FileNotFoundError:
-                            continue
-                        except OSError:
+                        except OSError as exc:
+                            if exc.errno in GONE:
+                                continue
                             entered, problem = False, _NOT_READABLE
                     if selection is None or selection.lists(path, True):
-                        batch.append(_described(path, found, is_link=False, problem=problem))
+                        batch.append(described(path, found, problem=problem))
                     if entered:
                         break
                     continue
@@ -125,7 +136,7 @@ def _batches(
                     size, mtime_ns = found.st_size, found.st_mtime_ns
                     entry = Entry(path, file, size, mtime_ns, mode)
                 else:
-                    entry = _described(path, found, is_link=False)
+                    entry = described(path, found)
             if selection is not None:
                 is_directory = entry.kind is Kind.DIRECTORY
                 if selection.excludes(path, is_directory) or not selection.lists(
@@ -139,20 +150,28 @@ def _batches(
 
 
 def _link(resolver: Resolver, session: int, path: WorkspacePath, own: os.stat_result) -> Entry:
-    """A link as what it leads to; as a link if that is outside, nowhere, or not to be seen."""
+    """A link as what it leads to; as a link if that is outside, nowhere, or not to be seen.
+
+    Raises `Unavailable` if that cannot be told.
+    """
     try:
-        fd = resolver.resolve(session, path.parts)
-    except (OSError, PathRefused):
-        return Entry(path, Kind.SYMLINK, 0, own.st_mtime_ns, own.st_mode & 0o7777, True)
-    try:
-        return _described(path, os.fstat(fd), is_link=True)
-    finally:
-        os.close(fd)
+        fd = resolver.follow(session, path.parts)
+        try:
+            return described(path, os.fstat(fd), is_link=True)
+        finally:
+            os.close(fd)
+    except OSError as exc:
+        if exc.errno not in VERDICTS:
+            raise Unavailable(CUT_SHORT) from exc
+    except PathRefused:
+        pass
+    return Entry(path, Kind.SYMLINK, 0, own.st_mtime_ns, own.st_mode & 0o7777, True)
 
 
-def _described(
-    path: WorkspacePath, found: os.stat_result, *, is_link: bool, problem: str | None = None
+def described(
+    path: WorkspacePath, found: os.stat_result, *, is_link: bool = False, problem: str | None = None
 ) -> Entry:
+    """The entry that a listing has for what *found* says."""
     kind = _KINDS.get(S_IFMT(found.st_mode), Kind.OTHER)
     return Entry(
         path,

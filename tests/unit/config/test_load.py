@@ -187,8 +187,10 @@ BAD = {
     "executors: [1]": ["c.yaml:1: executors: must be a mapping, not a list"],
     "executors:\n  a: 5\n": ["c.yaml:2: executors.a: must be a mapping, not a number"],
     "executors:\n  a: {root: /x}\n": ["c.yaml:2: executors.a.type: is missing: one of local, rest"],
-    "executors: {a: {type: 5, root: /x}}": ["c.yaml:1: executors.a.type: no executor of type 5"],
-    "executors: {a: {type: [x]}}": ["c.yaml:1: executors.a.type: no executor of type ['x']"],
+    "executors: {a: {type: 5, root: /x}}": [
+        "c.yaml:1: executors.a.type: must be text: one of local, rest"
+    ],
+    "executors: {a: {type: [x]}}": ["c.yaml:1: executors.a.type: must be text: one of local, rest"],
     "executors:\n  a: {type: local, root: /x}\n  b: {type: local, root: /y}\n": [
         "c.yaml:1: placement: is missing: with several executors, default.executor must name one "
         "of them"

@@ -142,3 +142,10 @@ def test_parents_come_before_children_and_names_compare_as_bytes() -> None:
 
     shuffled = [ordered[number * 4 % 9] for number in range(9)]
     assert ordered == sorted(shuffled)
+
+
+def test_the_longest_path_on_disk_can_be_asked_for_as_it_is_listed() -> None:
+    """A byte that is not UTF-8 takes three in the listed text; what counts is the path itself."""
+    path = WorkspacePath((b"\xff" * 200,) * 20)
+
+    assert WorkspacePath.parse(path.relative.encode()) == path

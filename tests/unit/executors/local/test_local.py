@@ -117,33 +117,3 @@ async def test_everything_is_given_back_when_it_stops(place: Place) -> None:
         await content(executor, "f")
 
     assert open_files() == before
-
-
-async def test_a_small_directory_is_listed_without_the_pool_until_it_changes(
-    place: Place, executor: Local
-) -> None:
-    """What was listed a moment ago is in memory; what has changed since may be large or slow."""
-    place.file("d/a")
-    where = WorkspacePath.parse(b"d")
-    recent = executor._recent
-
-    assert not recent.has("s1", where)
-    assert [e.path.raw for e in await listed(executor, "d", depth=1)] == [b"d/a"]
-    assert recent.has("s1", where) is (executor._resolver.name == "openat2")
-    assert [e.path.raw for e in await listed(executor, "d", depth=1)] == [b"d/a"]
-
-    place.file("d/b")
-    assert not recent.has("s1", where)
-    assert [e.path.raw for e in await listed(executor, "d", depth=1)] == [b"d/a", b"d/b"]
-
-
-async def test_a_directory_with_a_link_is_always_listed_in_the_pool(
-    place: Place, executor: Local
-) -> None:
-    """Following a hostile chain of links takes milliseconds."""
-    place.file("d/a")
-    place.link("d/l", "a")
-
-    await listed(executor, "d", depth=1)
-
-    assert not executor._recent.has("s1", WorkspacePath.parse(b"d"))

@@ -1,0 +1,181 @@
+"""Applications and the connections they are served on: each may be replaced without the other."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Iterator
+from contextlib import asynccontextmanager
+from typing import Any, cast
+
+import structlog
+from aiohttp import web
+
+from gateway.http.connection import Connection, Timeouts
+
+log = structlog.get_logger()
+
+# aiohttp refuses longer heads with 400. A path of 4095 bytes may be percent-encoded threefold, and
+# a key of 8 KB has to be answered like any other wrong key.
+_LONGEST_LINE = 16 * 1024
+_BREAKING_S = 2.0  # for handlers to notice that their connection is gone
+
+
+class Crowd:
+    """Connections that can be waited for to be gone."""
+
+    def __init__(self) -> None:
+        self._members: set[Connection] = set()
+        self._empty = asyncio.Event()
+        self._empty.set()
+
+    def __iter__(self) -> Iterator[Connection]:
+        return iter(tuple(self._members))
+
+    def __len__(self) -> int:
+        return len(self._members)
+
+    def add(self, member: Connection) -> None:
+        """Let *member* in."""
+        self._members.add(member)
+        self._empty.clear()
+
+    def discard(self, member: Connection) -> None:
+        """Let *member* go."""
+        self._members.discard(member)
+        if not self._members:
+            self._empty.set()
+
+    def abort(self) -> None:
+        """Break all of them now."""
+        for connection in self:
+            connection.abort()
+
+    async def gone(self, within_s: float) -> bool:
+        """Wait until nobody is left; return whether that came true in time."""
+        try:
+            async with asyncio.timeout(within_s):
+                await self._empty.wait()
+        except TimeoutError:
+            return False
+        return True
+
+
+class Hosted:
+    """A started application, and the connections whose requests it is answering."""
+
+    def __init__(self, server: web.Server) -> None:
+        self._server = server
+        self._busy = Crowd()
+
+    @classmethod
+    @asynccontextmanager
+    async def running(cls, app: web.Application) -> AsyncIterator["Hosted"]:
+        """Start *app*; what it is answering at the end should have been waited for (`finish`)."""
+        app.on_response_prepare.append(_announce_close)
+        runner = web.AppRunner(app, access_log=None)
+        await runner.setup()
+        assert runner.server is not None
+        try:
+            yield cls(runner.server)
+        finally:
+            await runner.cleanup()
+
+    def request(self, *parts: Any) -> web.BaseRequest:
+        """Make the request that a connection has received."""
+        return self._server.request_factory(*parts)
+
+    async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Run the application's handler."""
+        connection = cast(Connection, request.protocol)
+        self._busy.add(connection)
+        try:
+            return await self._server.request_handler(request)
+        finally:
+            self._busy.discard(connection)
+
+    async def finish(self, limit_s: float) -> None:
+        """Wait until every request has been answered; break the connections that take longer."""
+        if not await self._busy.gone(limit_s):
+            self._busy.abort()
+            await self._busy.gone(_BREAKING_S)
+
+
+class ConnectionServer(web.Server):
+    """Makes a `Connection` of every accepted socket.
+
+    Each request goes to the application that is hosted at that moment, so that connections live
+    on while applications are replaced.
+    """
+
+    def __init__(self, hosted: Hosted, timeouts: Timeouts) -> None:
+        super().__init__(
+            self._answer,
+            request_factory=self._request,
+            handler_cancellation=True,
+            access_log=None,
+            auto_decompress=False,
+            max_line_size=_LONGEST_LINE,
+            max_field_size=_LONGEST_LINE,
+        )
+        self._hosted = hosted
+        self._timeouts = timeouts
+        self._open = Crowd()
+        self._watch: asyncio.TimerHandle | None = None
+
+    def __call__(self) -> web.RequestHandler:
+        """The protocol of one connection."""
+        return Connection(self, loop=self._loop, timeouts=self._timeouts, **self._kwargs)
+
+    def host(self, hosted: Hosted, timeouts: Timeouts) -> None:
+        """Give the next requests to *hosted*; new connections have *timeouts*."""
+        self._hosted = hosted
+        self._timeouts = timeouts
+
+    def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
+        """Know the connection."""
+        super().connection_made(handler, transport)
+        self._open.add(cast(Connection, handler))
+        if self._watch is None:
+            self._watch_readers()
+
+    def connection_lost(
+        self, handler: web.RequestHandler, exc: BaseException | None = None
+    ) -> None:
+        """Forget the connection: all of its bytes have left, or never will."""
+        super().connection_lost(handler, exc)
+        self._open.discard(cast(Connection, handler))
+
+    async def drain(self, limit_s: float) -> None:
+        """End every connection once its answers have left completely; break what takes longer."""
+        for connection in self._open:
+            connection.finish()
+        if not await self._open.gone(limit_s):
+            log.warning("connections_broken", count=len(self._open), hint="server.drain is over")
+            self.abort()
+            await self._open.gone(_BREAKING_S)
+
+    def abort(self) -> None:
+        """Break every connection now."""
+        self._open.abort()
+
+    def _request(self, *parts: Any) -> web.BaseRequest:
+        return self._hosted.request(*parts)
+
+    def _answer(self, request: web.BaseRequest) -> Awaitable[web.StreamResponse]:
+        return self._hosted.answer(request)
+
+    def _watch_readers(self) -> None:
+        self._watch = None
+        for connection in self._open:
+            connection.cut_off_stalled()
+        if len(self._open):
+            self._watch = self._loop.call_later(self._timeouts.idle_s / 4, self._watch_readers)
+
+
+async def _announce_close(request: web.Request, response: web.StreamResponse) -> None:
+    """Tell the client of a connection's last answer that it is the last (signal)."""
+    # aiohttp 3.14.5 loses what follows an unknown Upgrade in one segment: the next request might
+    # be read from its middle on.
+    is_last = isinstance(request.protocol, Connection) and request.protocol.finishing
+    if is_last or "Upgrade" in request.headers:
+        response.force_close()
+        # aiohttp has decided on this header before it calls the signal.
+        response.headers["Connection"] = "close"
