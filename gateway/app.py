@@ -20,6 +20,7 @@ from gateway.http.dialects.shannon import Shannon
 from gateway.http.health import HealthRoutes, Lifecycle
 from gateway.http.pace import PACE_LIMITS, PaceLimits
 from gateway.http.throttle import Throttle
+from gateway.http.turns import TURNS, Turns
 from gateway.service.workspaces import Bounds, Workspaces
 
 log = structlog.get_logger()
@@ -51,6 +52,7 @@ async def wired(config: Config, lifecycle: Lifecycle) -> AsyncIterator[Apps]:
         }
         health = HealthRoutes(list(executors.values()), lifecycle)
         main, admin = _application(), _application()
+        main[TURNS] = Turns()
         main[PACE_LIMITS] = PaceLimits(config.server.idle_timeout, config.server.min_rate)
         gate = _gate(config, lifecycle)
         for dialect in _dialects(config, executors):

@@ -1,27 +1,27 @@
 """Everything that can go wrong, as verdicts; which status a verdict has is `http.errors`' business.
 
-    GatewayError
-      RequestRefused            the request itself cannot be served, whatever the workspace holds
-        BadParameter            a query parameter or header that is wrong
-        BadSessionId            not an id at all
-        PathRefused             traversal, absolute, NUL, not UTF-8, too long, a link that leaves
-        CredentialsRejected     missing, malformed, unknown, expired: one verdict
-        ScopeMissing            a good key that may not do this
-        RetryLater              not now; carries when to come back
-          TooManyRequests       over a rate
-          ShuttingDown          draining
-      Verdict                   an authoritative answer about the workspace: never falls back
-        SessionNotFound         no such session
-        ForeignSession          a session this key may not see
-        PathNotFound            nothing at that path
-        NotAFile                a directory where a file is needed
-        NotADirectory           a file where a directory is needed
-        NotReadable             a FIFO, socket or device, or no permission to read
-        TooLarge                over a limit
-      Outage                    not an answer: another executor may know better
-        Unavailable             the executor cannot be reached or cannot work
+GatewayError
+  RequestRefused            the request itself cannot be served, whatever the workspace holds
+    BadParameter            a query parameter or header that is wrong
+    BadSessionId            not an id at all
+    PathRefused             traversal, absolute, NUL, not UTF-8, too long, a link that leaves
+    CredentialsRejected     missing, malformed, unknown, expired: one verdict
+    ScopeMissing            a good key that may not do this
+    RetryLater              not now; carries when to come back
+      TooManyRequests       over a rate
+      ShuttingDown          draining
+  Verdict                   an authoritative answer about the workspace: never falls back
+    SessionNotFound         no such session
+    ForeignSession          a session this key may not see
+    PathNotFound            nothing at that path
+    NotAFile                a directory where a file is needed
+    NotADirectory           a file where a directory is needed
+    NotReadable             a FIFO, socket or device, or no permission to read
+    TooLarge                over a limit
+  Outage                    not an answer: another executor may know better
+    Unavailable             the executor cannot be reached or cannot work
 
-    StreamBroken                after the first byte; not a GatewayError, so nothing can render it
+StreamBroken                after the first byte; not a GatewayError, so nothing can render it
 """
 
 

@@ -83,9 +83,7 @@ class Executor(ABC):
         """Say whether the backend can work; never raises."""
 
     @abstractmethod
-    def open(
-        self, workspace: str, path: WorkspacePath
-    ) -> AbstractAsyncContextManager[FileStream]:
+    def open(self, workspace: str, path: WorkspacePath) -> AbstractAsyncContextManager[FileStream]:
         """Open the regular file at *path*.
 
         Entering raises `SessionNotFound`, `PathNotFound`, `NotAFile`, `NotADirectory` (a file where

@@ -6,21 +6,29 @@ from time import monotonic
 from typing import cast
 
 import structlog
-from aiohttp import web
+from aiohttp import HttpVersion10, HttpVersion11, web
 from structlog.contextvars import bind_contextvars
 
-from gateway.domain.errors import CredentialsRejected, GatewayError, StreamBroken, TooManyRequests
+from gateway.domain.errors import (
+    CredentialsRejected,
+    GatewayError,
+    Outage,
+    StreamBroken,
+    TooManyRequests,
+    Unavailable,
+)
 from gateway.http.authn import Endpoint
 from gateway.http.connection import Connection
 from gateway.http.context import EXCHANGE, Exchange, request_id, trace_id
 from gateway.http.dialects.base import NATIVE, Dialect
-from gateway.http.errors import error_response, headers_of, status_of
+from gateway.http.errors import VersionNotSupported, error_response, headers_of, status_of
 from gateway.telemetry import metrics
 
 log = structlog.get_logger()
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
+_VERSIONS = (HttpVersion10, HttpVersion11)
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
@@ -59,6 +67,8 @@ async def _answer(
 ) -> web.StreamResponse:
     failure: Exception
     try:
+        if request.version not in _VERSIONS:
+            raise VersionNotSupported("this version of HTTP is not spoken here")
         return await handler(request)
     except ConnectionError:
         # Executors translate their own; this one is the client's, who left or was too slow.
@@ -76,6 +86,8 @@ async def _answer(
             return _refusal(exc, dialect, exchange)
         failure = exc
     except StreamBroken as exc:
+        if exchange.first_byte_at is None:
+            return _refusal(Unavailable("the file changed while it was read"), dialect, exchange)
         failure = exc
     except Exception as exc:
         log.exception("request_failed")
@@ -94,8 +106,10 @@ def _refusal(error: GatewayError, dialect: Dialect, exchange: Exchange) -> web.R
         metrics.AUTH_FAILURES.labels(error.reason).inc()
     elif isinstance(error, TooManyRequests):
         metrics.THROTTLED.labels(error.limit).inc()
+    elif isinstance(error, Outage):
+        log.warning("no_answer", reason=error.message, cause=repr(error.__cause__))
     status = status_of(error, dialect.statuses)
-    exchange.outcome = "refused" if status < 500 else "error"
+    exchange.outcome = "error" if isinstance(error, Outage) else "refused"
     return error_response(status, dialect.error_body(error.message), headers_of(error))
 
 

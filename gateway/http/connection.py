@@ -13,6 +13,7 @@ from aiohttp import web
 from gateway.http.context import new_request_id, set_common_headers
 from gateway.http.errors import error_body, error_response
 from gateway.http.pace import untaken
+from gateway.telemetry import metrics
 
 log = structlog.get_logger()
 
@@ -32,10 +33,11 @@ class Connection(web.RequestHandler):
     """aiohttp's protocol with what it cannot be told.
 
     A connection that has not sent a complete request head *header_s* seconds after it was opened,
-    or after the first byte of the head, is closed: aiohttp's own limit is the keep-alive timeout,
-    which a proxy needs to be long. A reader that does not take the rest of an answer whose handler
-    is done is cut off; aiohttp waits for it for ever. And aiohttp logs and echoes the bytes of a
-    malformed head, in which a key may stand.
+    or after the first byte of the next head, is closed: aiohttp's own limit is the keep-alive
+    timeout, which a proxy needs to be long. (That one still holds for a head that begins while the
+    request before it is being answered.) A reader that does not take the rest of an answer whose
+    handler is done is cut off; aiohttp waits for it for ever. And aiohttp logs and echoes the bytes
+    of a malformed head, in which a key may stand.
     """
 
     __slots__ = ("_finishing", "_head_deadline", "_stalled", "_timeouts", "_wire", "is_aborted")
@@ -74,11 +76,12 @@ class Connection(web.RequestHandler):
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser; an incomplete head starts the clock, a complete one stops it."""
+        heads = self._request_count
         super().data_received(data)
-        if self._waiter is None or self._waiter.done():
+        if self._request_count > heads:
             self._stop_waiting()
             self._close |= self._finishing
-        elif self._head_deadline is None:
+        elif self._head_deadline is None and self._current_request is None:
             self._await_head(self._timeouts.header_s)
 
     def finish(self) -> None:
@@ -129,14 +132,16 @@ class Connection(web.RequestHandler):
         """
         if request.writer.output_size > 0 or isinstance(exc, ConnectionError):
             raise ConnectionError("the connection is of no more use") from exc
+        # aiohttp's stand-in for what it could not parse has no headers to take an id from.
+        request_id, kind = new_request_id(), type(exc).__name__
         if status == 400:
-            log.info("request_malformed", error=type(exc).__name__)
+            log.info("request_malformed", error=kind, request_id=request_id)
             response = error_response(400, error_body("malformed request"))
         else:
-            log.error("request_failed", error=type(exc).__name__)
+            log.error("request_failed", error=kind, request_id=request_id)
             response = error_response(500, error_body("internal error"))
-        # aiohttp's stand-in for what it could not parse has no headers to take an id from.
-        set_common_headers(response, new_request_id())
+        metrics.REQUESTS.labels("unmatched", "other", response.status).inc()
+        set_common_headers(response, request_id)
         response.force_close()
         return response
 

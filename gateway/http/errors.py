@@ -16,6 +16,10 @@ class PreconditionFailed(GatewayError):
     """`If-Match` or `If-Unmodified-Since` says no (RFC 9110 section 13)."""
 
 
+class VersionNotSupported(GatewayError):
+    """Neither HTTP/1.0 nor HTTP/1.1 (RFC 9110 section 15.6.6)."""
+
+
 class RangeNotSatisfiable(GatewayError):
     """No requested range lies inside the *size* bytes that there are (RFC 9110 section 14.4)."""
 
@@ -47,6 +51,7 @@ STATUS: Mapping[type[GatewayError], int] = {
     errors.Unavailable: 502,
     PreconditionFailed: 412,
     RangeNotSatisfiable: 416,
+    VersionNotSupported: 505,
 }
 
 

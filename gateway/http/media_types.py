@@ -86,11 +86,16 @@ def media_type(name: str, head: bytes, complete: bool) -> str:
         if head.startswith(magic):
             return kind
     # The library comes second: by its short magics "BM hello" and "MZ, a novel" are no text.
-    start = head[:_SNIFFED]
-    if len(start.translate(None, _BINARY)) != len(start):
-        return filetype.guess_mime(start) or "application/octet-stream"
+    if not is_text(head):
+        return filetype.guess_mime(head[:_SNIFFED]) or "application/octet-stream"
     kind = _TEXT_TYPES.get(name.rpartition(".")[2].lower(), "text/plain")
     return f"{kind}; charset=utf-8" if kind.startswith("text/") and _utf8(head, complete) else kind
+
+
+def is_text(head: bytes) -> bool:
+    """Whether a file that begins with *head* is text, in whatever encoding but UTF-16."""
+    start = head[:_SNIFFED]
+    return len(start.translate(None, _BINARY)) == len(start)
 
 
 def _utf8(head: bytes, complete: bool) -> bool:

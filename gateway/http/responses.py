@@ -4,7 +4,7 @@ import base64
 import hashlib
 import time
 from email.utils import formatdate
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from aiohttp import web
 
@@ -15,8 +15,10 @@ from gateway.http.context import EXCHANGE
 from gateway.http.disposition import attachment
 from gateway.http.errors import PreconditionFailed, RangeNotSatisfiable
 from gateway.http.media_types import media_type
+from gateway.http.queries import Query
 from gateway.http.ranges import ByteRange, Multipart, Unsatisfiable, parse_range
 from gateway.http.transfer import Transfer
+from gateway.http.turns import TURNS, Turns
 
 _SMALL = 256 * 1024  # bytes: read and sent in one go
 HEAD_BYTES = 4096  # bytes that tell the type of a larger file
@@ -67,14 +69,6 @@ async def send_file(request: web.Request, stream: FileStream) -> web.StreamRespo
 def source_headers(source: str) -> dict[str, str]:
     """Who served it."""
     return {"X-Workspace-Source": source}
-
-
-async def digest_of(stream: FileStream, algorithm: str) -> str:
-    """The `Repr-Digest` member of the whole file (RFC 9530)."""
-    digest = hashlib.new(_ALGORITHMS[algorithm])
-    async for chunk in stream.chunks(0, stream.entry.size or 0):
-        digest.update(chunk)
-    return f"{algorithm}=:{base64.b64encode(digest.digest()).decode()}:"
 
 
 async def _send_span(
@@ -130,11 +124,21 @@ def _ranges(
 
 async def _digest(request: web.Request, stream: FileStream) -> dict[str, str]:
     algorithm = _wanted_digest(request)
-    return {"Repr-Digest": await digest_of(stream, algorithm)} if algorithm else {}
+    if algorithm is None:
+        return {}
+    return {"Repr-Digest": await _digest_of(stream, algorithm, request.config_dict[TURNS])}
+
+
+async def _digest_of(stream: FileStream, algorithm: str, turns: Turns) -> str:
+    """The `Repr-Digest` member of the whole file (RFC 9530)."""
+    digest = hashlib.new(_ALGORITHMS[algorithm])
+    async for chunk in stream.chunks(0, stream.entry.size or 0):
+        await turns.take(partial(digest.update, chunk))
+    return f"{algorithm}=:{base64.b64encode(digest.digest()).decode()}:"
 
 
 def _wanted_digest(request: web.Request) -> str | None:
-    asked = request.query.get("digest")
+    asked = Query(request).text("digest")
     if asked is not None:
         if asked != "sha256":
             raise BadParameter("digest: only sha256 is known")

@@ -14,6 +14,7 @@ from gateway.http.context import EXCHANGE
 from gateway.http.pace import PACE_LIMITS, Pace
 
 _TURN = 1 << 20  # bytes; neighbours get the loop between turns
+_GRAIN = 128 << 10
 _SPAN = 1 << 20  # bytes checked for being cached, and sent, at once
 
 
@@ -58,7 +59,7 @@ class Transfer:
         turn = 0
         while count:
             span = min(count, _SPAN)
-            if not _cached(descriptor, first + span - 1):
+            if not _cached(descriptor, first, span):
                 # sendfile would wait for the disk on the loop: have the pool fetch it first.
                 await stream.read(first, span)
             try:
@@ -88,11 +89,15 @@ class Transfer:
         transport.set_write_buffer_limits(high, low)
 
 
-def _cached(descriptor: int, position: int) -> bool:
+def _cached(descriptor: int, first: int, count: int) -> bool:
+    """Whether the span is in memory, asked at the grain in which the kernel reads ahead."""
+    byte = bytearray(1)
     try:
-        return bool(os.preadv(descriptor, [bytearray(1)], position, os.RWF_NOWAIT))
+        for position in (*range(first, first + count, _GRAIN), first + count - 1):
+            os.preadv(descriptor, (byte,), position, os.RWF_NOWAIT)
     except OSError:
         return False
+    return True
 
 
 @contextmanager

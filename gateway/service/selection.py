@@ -17,8 +17,10 @@ from gateway.domain.paths import WorkspacePath
 
 MOST_PATTERNS = 100
 LONGEST_PATTERN = 1024  # bytes
-MOST_BYTES = 4096  # of all patterns together; RE2 would have memory for four times as many
+MOST_BYTES = 2048  # of all patterns together
+MOST_WILDCARDS = 128  # of all patterns together; each `?`, `[...]`, and run of `*` is one
 
+_WILDCARD = re.compile(r"\*+|[?[]")
 _OPTIONS = re2.Options()
 _OPTIONS.log_errors = False
 
@@ -74,6 +76,8 @@ class _Patterns:
             raise BadParameter(f"{parameter}: a pattern is longer than {LONGEST_PATTERN} bytes")
         if sum(sizes) > MOST_BYTES:
             raise BadParameter(f"{parameter}: more than {MOST_BYTES} bytes of patterns")
+        if sum(len(_WILDCARD.findall(line)) for line in lines) > MOST_WILDCARDS:
+            raise BadParameter(f"{parameter}: more than {MOST_WILDCARDS} of '*', '?' and '['")
         patterns = [_pattern(parameter, line) for line in lines]
         return cls(patterns) if any(pattern.regex for pattern in patterns) else None
 
@@ -96,8 +100,10 @@ class _Patterns:
 
 def _pattern(parameter: str, line: str) -> RegexPattern:
     # The client writes the patterns and the agent the names, so either can attack: `re` would
-    # take exponential time and keep the GIL. RE2 takes linear time, without the GIL, for all
-    # patterns at once; pathspec has no use for `re` when it is handed them compiled.
+    # take exponential time and keep the GIL. RE2 matches all patterns at once, without the GIL, in
+    # time linear in the name. Names that lead it to new states all the time still cost it a lot:
+    # within the bounds above, 3 ms for a name of 255 bytes and 55 ms for a path of 4,095 are the
+    # worst found. pathspec has no use for `re` when it is handed them compiled.
     #
     # Its regex of a pattern also matches whatever lies below, so that `!*/` would take back all
     # files, and it lets `a/**` match `a/` and no `.` a line end; git does none of that.

@@ -18,8 +18,8 @@ SMALL = random.Random(1).randbytes(100_000)
 LARGE = random.Random(2).randbytes(6_000_000)
 
 # A small directory on this machine that has not changed since it was listed within the last minute
-# is listed again without a trip to the pool (executors/local/recent.py).
-_LISTED_AGAIN = ("gateway/executors/local/readahead.py", {"begun"})
+# is listed again without a trip to the pool.
+_LISTED_AGAIN = ("gateway/executors/local/recent.py", {"_entries"})
 
 # What is called on the loop on purpose, by file and function; each for its own reason.
 _DELIBERATE = {
@@ -29,7 +29,7 @@ _DELIBERATE = {
         ("gateway/executors/local/opening.py", {"opened_inline", "found_inline"}),
         _LISTED_AGAIN,
     ],
-    "os.open": [("gateway/executors/local/resolver.py", {"reopen"}), _LISTED_AGAIN],
+    "os.open": [("gateway/executors/local/resolver.py", {"reopen"})],
     "os.scandir": [_LISTED_AGAIN],
     # The numbers of the process come from /proc, which is memory.
     "io.BufferedReader.read": [("prometheus_client/process_collector.py", {"collect"})],

@@ -3,18 +3,21 @@
 import base64
 import codecs
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
 
 import orjson
 from aiohttp import web
 
+from gateway.domain.errors import StreamBroken
 from gateway.domain.model import Entry, Kind
 from gateway.executors.base import FileStream
 from gateway.http.context import EXCHANGE
 from gateway.http.errors import JSON
 from gateway.http.listings import where_it_goes_on
-from gateway.http.media_types import media_type
+from gateway.http.media_types import is_text, media_type
 from gateway.http.responses import HEAD_BYTES, source_headers
 from gateway.http.transfer import Transfer
+from gateway.http.turns import TURNS, Turns
 from gateway.service.workspaces import Listing
 
 
@@ -58,12 +61,13 @@ async def send_file(request: web.Request, stream: FileStream) -> web.StreamRespo
     size = entry.size or 0
     head = await stream.read(0, min(size, HEAD_BYTES))
     content_type = media_type(entry.path.name, head, complete=len(head) == size)
-    is_text = await _is_text(stream, size)
-    if not is_text and content_type.startswith("text/"):
+    turns = request.config_dict[TURNS]
+    is_plain = is_text(head) and await _is_utf8(stream, size, turns)
+    if is_text(head) and not is_plain:
         # Text in another encoding: the type is all that tells the caller of the base64.
         content_type = "application/octet-stream"
     envelope = {"success": True, "content_type": content_type, "size_bytes": size}
-    content = _escaped(stream, size) if is_text else _base64(stream, size)
+    content = _escaped(stream, size, turns) if is_plain else _base64(stream, size, turns)
     response = web.StreamResponse(headers={"Content-Type": JSON, **source_headers(stream.source)})
     await response.prepare(request)
     request[EXCHANGE].executor = stream.source
@@ -77,31 +81,40 @@ async def send_file(request: web.Request, stream: FileStream) -> web.StreamRespo
     return await transfer.end()
 
 
-async def _is_text(stream: FileStream, size: int) -> bool:
-    decoder = codecs.getincrementaldecoder("utf-8")()
+async def _is_utf8(stream: FileStream, size: int, turns: Turns) -> bool:
+    decoder = _decoder()
     try:
         async for chunk in stream.chunks(0, size):
-            decoder.decode(chunk)
+            await turns.take(partial(decoder.decode, chunk))
         decoder.decode(b"", final=True)
     except UnicodeDecodeError:
         return False
     return True
 
 
-async def _escaped(stream: FileStream, size: int) -> AsyncIterator[bytes]:
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    async for chunk in stream.chunks(0, size):
-        if text := decoder.decode(chunk):
-            yield orjson.dumps(text)[1:-1]
+async def _escaped(stream: FileStream, size: int, turns: Turns) -> AsyncIterator[bytes]:
+    decoder = _decoder()
+    try:
+        async for chunk in stream.chunks(0, size):
+            yield await turns.take(partial(_escape, decoder, chunk))
+        decoder.decode(b"", final=True)
+    except UnicodeDecodeError as exc:
+        raise StreamBroken("the file changed while it was sent") from exc
 
 
-async def _base64(stream: FileStream, size: int) -> AsyncIterator[bytes]:
+async def _base64(stream: FileStream, size: int, turns: Turns) -> AsyncIterator[bytes]:
     rest = b""
     async for chunk in stream.chunks(0, size):
         data = rest + chunk
         whole = len(data) - len(data) % 3
         rest = data[whole:]
-        if whole:
-            yield base64.b64encode(data[:whole])
-    if rest:
-        yield base64.b64encode(rest)
+        yield await turns.take(partial(base64.b64encode, data[:whole]))
+    yield base64.b64encode(rest)
+
+
+def _escape(decoder: codecs.IncrementalDecoder, data: bytes) -> bytes:
+    return orjson.dumps(decoder.decode(data))[1:-1]
+
+
+def _decoder() -> codecs.IncrementalDecoder:
+    return codecs.getincrementaldecoder("utf-8")()

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -11,6 +12,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from gateway.cli.demo import _sample
 from gateway.cli.exits import Exit
 from tests.unit.cli.command import command, inherited
 
@@ -163,6 +165,25 @@ def test_what_a_killed_demo_left_is_taken_over(tmp_path):
     with demo(str(tmp_path), free_port()):
         pass
 
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_sample_that_is_not_there_at_the_end_leaves_nothing(tmp_path, monkeypatch):
+    """Ctrl-C may come before it has been written."""
+    monkeypatch.chdir(tmp_path)
+
+    with _sample(".demo") as root:
+        shutil.rmtree(root)
+
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_closed_terminal_ends_it(tmp_path):
+    with demo(str(tmp_path), free_port()) as (process, _):
+        process.send_signal(signal.SIGHUP)
+        process.communicate(timeout=20)
+
+    assert process.returncode == Exit.OK
     assert os.listdir(tmp_path) == []
 
 

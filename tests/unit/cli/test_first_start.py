@@ -2,11 +2,13 @@
 
 import os
 import stat
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 
 import pytest
 
 from gateway.auth.api_key import digest
-from gateway.cli.first_start import config_for_root, keys_beside, keys_file
+from gateway.cli.first_start import config_beside, config_for_root, keys_file
 from gateway.config.errors import ConfigError
 from gateway.config.model import Limits
 from gateway.domain.model import Scope
@@ -15,31 +17,64 @@ from gateway.domain.model import Scope
 def test_the_first_start_makes_a_key_and_later_ones_find_it(tmp_path):
     root = str(tmp_path / "workspaces")
 
-    first, key = keys_beside(root)
-    later, nothing = keys_beside(root)
+    first, key = config_beside(root, {})
+    later, nothing = config_beside(root, {})
 
     assert key is not None
     assert nothing is None
     assert first == later
-    assert first[0]["sha256"] == digest(key).hex()
+    assert first.auth.keys[0].sha256 == digest(key).hex()
 
 
 def test_the_file_is_its_owners_and_does_not_hold_the_key(tmp_path):
     root = str(tmp_path / "workspaces")
 
-    _, key = keys_beside(root)
+    _, key = config_beside(root, {})
 
     file = tmp_path / "workspaces.keys.yaml"
     assert key is not None
     assert key not in file.read_text()
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert file.stat().st_nlink == 1
+
+
+@pytest.mark.parametrize("options", [{"host": ""}, {"port": -1}, {"host": "\udcff"}])
+def test_no_key_is_made_for_a_config_that_cannot_be_used(tmp_path, options):
+    """It would never be shown, and the next start would find it made."""
+    with pytest.raises(ConfigError, match=r"^--"):
+        config_beside(str(tmp_path / "w"), options)
+
+    assert os.listdir(tmp_path) == []
+
+
+def test_nor_for_a_root_that_no_config_can_hold(tmp_path):
+    with pytest.raises(ConfigError, match=r"executors\.local\.root: is not text that UTF-8"):
+        config_beside(str(tmp_path / "w\udcff"), {})
+
+    assert os.listdir(tmp_path) == []
+
+
+def test_of_gateways_that_start_at_once_one_makes_the_key_and_all_know_it(tmp_path):
+    """None reads a file that another has only begun."""
+    root, together = str(tmp_path / "w"), Barrier(8)
+
+    def start(_: int):
+        together.wait()
+        return config_beside(root, {})
+
+    with ThreadPoolExecutor(8) as pool:
+        started = list(pool.map(start, range(8)))
+
+    (key,) = [key for _, key in started if key is not None]
+    assert {config.auth.keys[0].sha256 for config, _ in started} == {digest(key).hex()}
+    assert os.listdir(tmp_path) == ["w.keys.yaml"]
 
 
 @pytest.mark.parametrize("root", ["w", "w/", "./w", "../{here}/w"])
 def test_the_file_is_beside_the_root_however_it_is_written(tmp_path, monkeypatch, root):
     monkeypatch.chdir(tmp_path)
 
-    keys_beside(root.format(here=tmp_path.name))
+    config_beside(root.format(here=tmp_path.name), {})
 
     assert os.listdir(tmp_path) == ["w.keys.yaml"]
 
@@ -49,7 +84,7 @@ def test_a_link_in_its_place_is_not_written_through(tmp_path):
     (tmp_path / "w.keys.yaml").symlink_to(target)
 
     with pytest.raises(ConfigError, match="cannot be read"):
-        keys_beside(str(tmp_path / "w"))
+        config_beside(str(tmp_path / "w"), {})
 
     assert not target.exists()
 
@@ -69,7 +104,7 @@ def test_a_file_that_is_broken_is_not_replaced(tmp_path, text, said):
     file.write_text(text)
 
     with pytest.raises(ConfigError) as caught:
-        keys_beside(str(tmp_path / "w"))
+        config_beside(str(tmp_path / "w"), {})
 
     assert str(caught.value).startswith(f"{file}{said}")
     assert file.read_text() == text
@@ -79,18 +114,16 @@ def test_a_place_that_cannot_be_written(tmp_path):
     root = str(tmp_path / "nowhere" / "w")
 
     with pytest.raises(ConfigError) as caught:
-        keys_beside(root)
+        config_beside(root, {})
 
     assert str(caught.value) == f"{keys_file(root)}: cannot be written: No such file or directory"
 
 
 def test_the_config_is_the_default_with_root_and_keys(tmp_path):
     root = str(tmp_path / "w ${x}")
-    entries, _ = keys_beside(root)
 
-    config = config_for_root(root, keys_beside(root)[0], {"port": 0, "workers": 2})
+    config, _ = config_beside(root, {"port": 0, "workers": 2})
 
-    assert entries == keys_beside(root)[0]
     assert config.executors["local"].model_dump()["root"] == root
     assert config.limits == Limits()
     assert (config.server.host, config.server.port, config.server.workers) == ("127.0.0.1", 0, 2)

@@ -111,6 +111,18 @@ def test_hash_takes_one_line(stdin):
     assert command("keys", "hash", stdin=stdin).returncode == Exit.USAGE
 
 
+@pytest.mark.parametrize("end", ["", "\n", "\nmore\n"])
+def test_hash_takes_all_of_it_or_nothing(end):
+    """The digest of the first part would be that of another key."""
+    most = "k" * 64 * 1024
+
+    result = command("keys", "hash", stdin=f"{most}k{end}")
+
+    assert (result.returncode, result.stdout) == (Exit.USAGE, "")
+    assert "standard input holds more than 65536 bytes: not a key" in result.stderr
+    assert command("keys", "hash", stdin=most).returncode == Exit.OK
+
+
 def test_hash_takes_no_argument():
     """Everybody on the machine can see those."""
     assert command("keys", "hash", "sk_abc").returncode == Exit.USAGE

@@ -1,20 +1,26 @@
 """The executor as a whole: its config, its start, and a root that comes and goes."""
 
+import os
+import re
 import shutil
+import time
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
 from gateway.domain.errors import Unavailable
+from gateway.domain.model import Entry
 from gateway.domain.paths import WorkspacePath
+from gateway.executors.local import recent
 from gateway.executors.local.local import Local, LocalConfig
+from gateway.executors.local.readahead import ListedWalk
+from gateway.executors.local.tree import FIRST_BATCH
 from gateway.executors.registry import executor_class
 from tests.unit.executors.local.rig import (
     RESOLVERS,
     Place,
     content,
-    listed,
     open_files,
     outcome,
     running,
@@ -28,20 +34,30 @@ def test_the_registry_knows_it() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong",
+    ("wrong", "message"),
     [
-        {"root": ""},
-        {"root": "a\0b"},
-        {"resolver": "realpath"},
-        {"sandbox_prefix": "workspace"},
-        {"sandbox_prefix": ""},
-        {"unknown": 1},
-        {"type": "remote"},
+        ({"root": ""}, "must not be empty"),
+        ({"root": "a\0b"}, "must not contain a NUL character"),
+        ({"resolver": "realpath"}, "should be 'auto', 'openat2' or 'components'"),
+        ({"sandbox_prefix": "workspace"}, "must be an absolute path"),
+        ({"sandbox_prefix": ""}, "must not be empty"),
+        ({"sandbox_prefix": "/a\0"}, "must not contain a NUL character"),
+        ({"sandbox_prefix": "/a/../b"}, "must not contain '.' or '..'"),
+        ({"sandbox_prefix": "/./b"}, "must not contain '.' or '..'"),
+        ({"unknown": 1}, "not permitted"),
+        ({"type": "remote"}, "should be 'local'"),
     ],
 )
-def test_a_wrong_config_is_refused(wrong: dict[str, object]) -> None:
-    with pytest.raises(ValidationError):
+def test_a_wrong_config_is_refused(wrong: dict[str, object], message: str) -> None:
+    with pytest.raises(ValidationError, match=re.escape(message)):
         LocalConfig.model_validate({"type": "local", "root": "/srv", **wrong})
+
+
+@pytest.mark.parametrize("prefix", [None, "/", "/workspace", "/a..b/.c/"])
+def test_a_prefix_is_any_absolute_path(prefix: str | None) -> None:
+    config = LocalConfig(type="local", root="here", sandbox_prefix=prefix)
+
+    assert config.sandbox_prefix == prefix
 
 
 @pytest.mark.parametrize("resolver", RESOLVERS)
@@ -117,3 +133,120 @@ async def test_everything_is_given_back_when_it_stops(place: Place) -> None:
         await content(executor, "f")
 
     assert open_files() == before
+
+
+D = WorkspacePath((b"d",))
+
+
+async def plain(executor: Local, where: WorkspacePath = D) -> tuple[bool, list[Entry]]:
+    """Whether the listing was made inline, and what it has."""
+    await executor.probe()  # opens the root
+    async with executor.walk("s1", where, depth=1) as walk:
+        return isinstance(walk, ListedWalk), [entry async for batch in walk for entry in batch]
+
+
+async def test_a_small_directory_is_listed_without_the_pool_until_it_changes(
+    place: Place, executor: Local
+) -> None:
+    """What was listed a moment ago is in memory; what has changed since may be large or slow."""
+    place.file("d/b", b"12345").chmod(0o640)
+    place.file("d/\udcff/x")
+    os.mkfifo(place.session / "d/a")
+    knows_cached = executor._resolver.name == "openat2"
+
+    first = await plain(executor)
+    assert [entry.path.raw for entry in first[1]] == [b"d/a", b"d/b", b"d/\xff"]
+    assert not first[0]
+    assert await plain(executor) == (knows_cached, first[1])
+
+    place.file("d/c")
+    changed = await plain(executor)
+    assert not changed[0]
+    assert len(changed[1]) == 4
+    assert await plain(executor) == (knows_cached, changed[1])
+
+
+async def test_an_empty_directory_is_listed_without_the_pool(place: Place, executor: Local) -> None:
+    (place.session / "d").mkdir()
+
+    assert await plain(executor) == (False, [])
+    assert await plain(executor) == (executor._resolver.name == "openat2", [])
+
+
+@pytest.mark.parametrize("count", [FIRST_BATCH + 1, 3 * FIRST_BATCH])
+async def test_a_larger_directory_is_always_listed_in_the_pool(
+    place: Place, executor: Local, count: int
+) -> None:
+    for number in range(count):
+        place.file(f"d/{number}")
+
+    for _ in range(3):
+        inline, entries = await plain(executor)
+        assert not inline
+        assert len(entries) == count
+
+
+async def test_a_directory_that_was_large_is_always_listed_in_the_pool(
+    place: Place, executor: Local
+) -> None:
+    """Its blocks are read all the same."""
+    for number in range(3000):
+        place.file(f"d/{number:0200}")
+    for number in range(2999):
+        (place.session / f"d/{number:0200}").unlink()
+    if os.stat(place.session / "d").st_size < 100_000:
+        pytest.skip("a file system whose directories shrink")
+
+    assert [(await plain(executor))[0] for _ in range(3)] == [False] * 3
+
+
+async def test_a_directory_with_a_link_is_always_listed_in_the_pool(
+    place: Place, executor: Local
+) -> None:
+    """Following a hostile chain of links takes milliseconds."""
+    place.file("d/a")
+    place.link("d/l", "a")
+
+    assert [(await plain(executor))[0] for _ in range(3)] == [False] * 3
+
+
+@pytest.mark.parametrize("kind", ["large", "linked", "gone", "a file"])
+async def test_another_directory_in_its_place_is_not_read_inline(place: Place, kind: str) -> None:
+    """Also not if it was swapped while the pool read, so that its own state was remembered."""
+    place.file("d/a")
+    async with running(place, "openat2") as executor:
+        _, entries = await plain(executor)
+        (place.session / "d").rename(place.session / "old")
+        if kind == "a file":
+            place.file("d")
+        elif kind == "linked":
+            place.link("d/l", "../old/a")
+        elif kind == "large":
+            for number in range(FIRST_BATCH + 1):
+                place.file(f"d/{number}")
+
+        assert executor._recent.listed("s1", D) is None
+        state = executor._recent.state("s1", D)
+        assert (state is None) is (kind == "gone")
+        if state is not None:
+            executor._recent.remember("s1", D, state, entries)
+            assert executor._recent.listed("s1", D) is None
+
+
+async def test_what_is_remembered_is_bounded_and_not_for_ever(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.file("d/a")
+    async with running(place, "openat2") as executor:
+        now = time.monotonic()
+        monkeypatch.setattr(recent, "monotonic", lambda: now)
+        await plain(executor)
+        assert (await plain(executor))[0]
+        now += 61
+        assert executor._recent.listed("s1", D) is None
+
+        state = executor._recent.state("s1", D)
+        assert state is not None
+        for number in range(3000):
+            executor._recent.remember(f"s{number}", D, state, [])
+        assert len(executor._recent._states) <= 1024

@@ -16,10 +16,13 @@ from gateway.domain.errors import (
     PathRefused,
     SessionNotFound,
 )
+from gateway.domain.model import Kind
 from gateway.domain.paths import WorkspacePath
 from gateway.executors.local.components import Components, device_id, mount_id
 from gateway.executors.local.local import Local
-from gateway.executors.local.resolver import open_file
+from gateway.executors.local.resolver import choose, open_file
+from gateway.executors.local.root import Root
+from gateway.executors.local.tree import walk_batches
 from tests import needs
 from tests.unit.executors.local.rig import RESOLVERS, Place, content, open_files, outcome, running
 
@@ -159,6 +162,60 @@ async def test_a_chain_of_the_longest_texts_is_refused_soon(tree: Place, executo
 
     assert await outcome(executor, "l0") == LEAVES
     assert time.process_time() - began < 0.1
+
+
+@pytest.mark.parametrize("text", ["x/" * 600, "x/" * 600 + "../" * 560, "x/../" * 800, "./" * 2000])
+async def test_a_link_that_goes_down_and_up_all_the_time_is_refused_soon(
+    place: Place, executor: Local, text: str
+) -> None:
+    """Steps that are taken again to come back up count as well."""
+    make_chain(place, 600)
+    for number in range(39):
+        place.link(f"l{number}", f"{text}{'../' * 31}l{number + 1}"[-4095:])
+    place.link("l39", "/etc/passwd")
+    began = time.process_time()
+
+    assert await outcome(executor, "l0") in (LEAVES, MISSING)
+    assert time.process_time() - began < 0.1
+
+
+@pytest.mark.parametrize("resolver", RESOLVERS)
+@pytest.mark.parametrize("prefix", [None, "/workspace"])
+def test_a_directory_of_hostile_links_is_left_soon(
+    place: Place, resolver: str, prefix: str | None
+) -> None:
+    make_chain(place, 600)
+    text = "../" + "x/" * 600 + "../" * 600
+    place.link("d/end", text + "../etc")
+    for number in range(64):
+        place.link(f"d/l{number}", text + "d/end")
+    root = Root(str(place.root))
+    batches = walk_batches(
+        choose(resolver, prefix),
+        lambda: root.open_session("s1"),
+        WorkspacePath((b"d",)),
+        depth=1,
+        after=None,
+        selection=None,
+    )
+
+    began = time.perf_counter()
+    entries = next(batches)
+    batches.close()
+
+    assert time.perf_counter() - began < 0.5
+    assert all(entry.kind is Kind.SYMLINK for entry in entries)
+
+
+def make_chain(place: Place, count: int) -> None:
+    """At most some 600: pytest removes old directories recursively."""
+    above = os.open(place.session, os.O_PATH)
+    for _ in range(count):
+        os.mkdir(b"x", dir_fd=above)
+        fd = os.open(b"x", os.O_PATH, dir_fd=above)
+        os.close(above)
+        above = fd
+    os.close(above)
 
 
 async def test_links_through_linked_directories_stay_inside(tree: Place, executor: Local) -> None:

@@ -1,14 +1,18 @@
 """The walk: everything once, in order, from any point, in bounded memory and descriptors."""
 
 import asyncio
+import errno
 import json
 import os
 import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,12 +22,13 @@ from gateway.domain.errors import (
     NotReadable,
     PathNotFound,
     PathRefused,
+    Unavailable,
 )
 from gateway.domain.model import Entry, Kind
 from gateway.domain.paths import WorkspacePath
 from gateway.executors.local import levels
 from gateway.executors.local.local import Local
-from gateway.executors.local.resolver import choose
+from gateway.executors.local.resolver import Resolver, choose
 from gateway.executors.local.root import Root
 from gateway.executors.local.tree import walk_batches
 from tests import needs
@@ -426,6 +431,148 @@ async def test_two_walks_at_once_do_not_mix(tree: Place, executor: Local) -> Non
     walks = await asyncio.gather(*(listed(executor) for _ in range(8)))
 
     assert all(walk == walks[0] for walk in walks)
+
+
+def batches_of(place: Place, resolver: Resolver | None = None, **more: Any) -> Generator[Any]:
+    root = Root(str(place.root))
+    wanted = {"depth": 100, "after": None, "selection": None, **more}
+    return walk_batches(
+        resolver or choose("auto", None),
+        lambda: root.open_session("s1"),
+        WorkspacePath(),
+        **wanted,
+    )
+
+
+def times(batches: Generator[list[Entry]], most: int = 10_000) -> Iterator[tuple[float, int]]:
+    """How long each step took, and how many entries it gave."""
+    began = time.perf_counter()
+    for batch in islice(batches, most):
+        yield time.perf_counter() - began, len(batch)
+        began = time.perf_counter()
+
+
+def test_many_deep_directories_beside_many_files_take_no_long_steps(place: Place) -> None:
+    """Coming back up must not mean to scan the wide directory again."""
+    for number in range(300):
+        (place.session / f"a{number:03}" / "d/d/d/d/d/d/d/d/d").mkdir(parents=True)
+    fd = os.open(place.session, os.O_RDONLY)
+    for number in range(60_000):
+        os.mknod(b"z%d" % number, dir_fd=fd)
+    os.close(fd)
+    began = time.perf_counter()
+
+    steps = list(times(batches_of(place)))
+
+    assert sum(count for _, count in steps) == 63_000
+    assert max(took for took, _ in steps) < 0.5
+    assert time.perf_counter() - began < 5
+
+
+def test_a_step_ends_in_time_when_a_selection_is_slow(place: Place) -> None:
+    for number in range(100):
+        place.file(f"f{number}")
+
+    def slow(path: str, is_directory: bool) -> bool:
+        time.sleep(0.01)
+        return True
+
+    steps = list(times(batches_of(place, selection=Only(slow, lambda *_: True))))
+
+    assert max(took for took, _ in steps) < 0.5
+    assert len(steps) > 5
+
+
+def test_a_step_ends_in_time_on_the_way_to_the_cursor(place: Place) -> None:
+    deep = "/".join("x" * 100)
+    place.file(f"{deep}/a")
+    place.file(f"{deep}/b")
+
+    def slow(path: str, is_directory: bool) -> bool:
+        time.sleep(0.005)
+        return False
+
+    after = WorkspacePath.parse(f"{deep}/a".encode())
+    batches = batches_of(place, depth=200, after=after, selection=Only(slow, lambda *_: True))
+
+    first = next(batches)
+    assert first == []
+    assert [entry.path.name for batch in batches for entry in batch] == ["b"]
+
+
+def test_names_are_forgotten_when_there_are_too_many(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(levels, "MOST_NAMES", 20)
+    monkeypatch.setattr(levels, "MOST_HELD", 40)
+    for path in ("", "m/", "m/m/", "m/m/m/", "m/m/m/m/m/m/m/m/m/m/m/m/"):
+        for number in range(35):
+            place.file(f"{path}a{number:02}")
+            place.file(f"{path}z{number:02}")
+
+    entries = [entry for batch in batches_of(place) for entry in batch]
+
+    assert parts_of(entries) == reference(os.fsencode(place.session))
+
+
+class Failing:
+    """A resolver that cannot."""
+
+    name = "failing"
+
+    def __init__(self, code: int) -> None:
+        self._real = choose("auto", None)
+        self._code = code
+        self.resolve = self._real.resolve
+
+    def follow(self, root: int, parts: Sequence[bytes]) -> int:
+        raise OSError(self._code, os.strerror(self._code))
+
+    def enter(self, directory: int, name: bytes) -> int:
+        raise OSError(self._code, os.strerror(self._code))
+
+
+@pytest.mark.parametrize("code", [errno.EMFILE, errno.EIO, errno.ESTALE, errno.ENOMEM])
+@pytest.mark.parametrize("name", ["directory", "link"])
+def test_a_failure_that_says_nothing_of_an_entry_ends_the_walk(
+    place: Place, code: int, name: str
+) -> None:
+    place.file("file")
+    if name == "link":
+        place.link("link", "file")
+    else:
+        (place.session / "directory").mkdir()
+    before = open_files()
+
+    with pytest.raises(Unavailable):
+        list(batches_of(place, Failing(code)))
+    if name == "directory":
+        with pytest.raises(Unavailable):
+            list(batches_of(place, Failing(code), after=WorkspacePath((b"directory", b"x"))))
+    assert open_files() == before
+
+
+@pytest.mark.parametrize(
+    ("code", "found"),
+    [
+        (errno.EACCES, [("directory", Kind.DIRECTORY), ("link", Kind.SYMLINK)]),
+        (errno.EPERM, [("directory", Kind.DIRECTORY), ("link", Kind.SYMLINK)]),
+        (errno.EXDEV, [("directory", Kind.DIRECTORY), ("link", Kind.SYMLINK)]),
+        (errno.ENOENT, [("link", Kind.SYMLINK)]),
+        (errno.ENOTDIR, [("link", Kind.SYMLINK)]),
+        (errno.ELOOP, [("link", Kind.SYMLINK)]),
+    ],
+)
+def test_a_failure_that_says_something_of_an_entry_is_told_with_it(
+    place: Place, code: int, found: list[tuple[str, Kind]]
+) -> None:
+    (place.session / "directory").mkdir()
+    place.link("link", "directory")
+
+    entries = [entry for batch in batches_of(place, Failing(code)) for entry in batch]
+
+    assert found == [(entry.path.name, entry.kind) for entry in entries]
+    assert all(entry.problem for entry in entries if entry.kind is Kind.DIRECTORY)
 
 
 AS_NOBODY = """
