@@ -53,7 +53,10 @@ class Wire:
             await self.writer.wait_closed()
 
     async def send(self, data: bytes) -> None:
-        self.writer.write(data)
+        try:
+            self.writer.write(data)
+        except RuntimeError as exc:  # what uvloop says of a connection that is gone
+            raise ConnectionResetError(str(exc)) from exc
         await self.writer.drain()
 
     async def ask(

@@ -94,6 +94,7 @@ class Hosted:
     async def finish(self, limit_s: float) -> None:
         """Wait until every request has been answered; break the connections that take longer."""
         if not await self._busy.gone(limit_s):
+            log.warning("connections_broken", count=len(self._busy), hint="server.drain is over")
             self._busy.abort()
             await self._busy.gone(_BREAKING_S)
 

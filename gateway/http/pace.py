@@ -31,6 +31,8 @@ def untaken(transport: asyncio.Transport) -> int:
     alone a slow reader looks like one that has stopped.
     """
     sock = transport.get_extra_info("socket")
+    if sock is None:
+        return 0
     try:
         queued = _INT.unpack(fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(_INT.size)))[0]
     except (OSError, ValueError):  # closed meanwhile

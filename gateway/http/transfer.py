@@ -27,9 +27,7 @@ class Transfer:
         self._exchange = request[EXCHANGE]
         self._exchange.status = response.status
         self._exchange.first_byte_at = monotonic()
-        if request.transport is None:
-            raise ConnectionResetError("the client left")
-        self._pace = Pace(request.config_dict[PACE_LIMITS], request.transport)
+        self._pace = Pace(request.config_dict[PACE_LIMITS], _transport(request))
 
     async def write(self, data: bytes) -> None:
         """Send *data*; raise `ConnectionError` if the client is gone or too slow."""
@@ -80,13 +78,10 @@ class Transfer:
 
     async def _flush(self) -> None:
         """Wait until everything written so far has left aiohttp's and asyncio's buffers."""
-        transport = self._request.transport
-        if transport is None:
-            raise ConnectionResetError("the client left")
-        low, high = transport.get_write_buffer_limits()
-        transport.set_write_buffer_limits(0)
+        low, high = _transport(self._request).get_write_buffer_limits()
+        _transport(self._request).set_write_buffer_limits(0)
         await self._pace.wait(self._request.writer.drain())
-        transport.set_write_buffer_limits(high, low)
+        _transport(self._request).set_write_buffer_limits(high, low)
 
 
 def _cached(descriptor: int, first: int, count: int) -> bool:
@@ -100,13 +95,18 @@ def _cached(descriptor: int, first: int, count: int) -> bool:
     return True
 
 
+def _transport(request: web.Request) -> asyncio.Transport:
+    """The client's transport while it can be used; raise `ConnectionResetError` afterwards."""
+    transport = request.transport
+    if transport is None or transport.is_closing():
+        raise ConnectionResetError("the client left")
+    return transport
+
+
 @contextmanager
 def _own_socket(request: web.Request) -> Iterator[int]:
     """The client's socket under our own descriptor: the loop lets nobody watch a transport's."""
-    transport = request.transport
-    if transport is None:
-        raise ConnectionResetError("the client left")
-    socket = os.dup(transport.get_extra_info("socket").fileno())
+    socket = os.dup(_transport(request).get_extra_info("socket").fileno())
     try:
         yield socket
     finally:

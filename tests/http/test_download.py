@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ResolverName
-from tests.gateways import AUTH, Gateway, plant, running
+from tests.gateways import AUTH, Gateway, command, plant, running, slowest_liveness
 from tests.wire import Answer, Wire, ask, head
 
 SMALL = bytes(random.Random(1).randbytes(1000))
@@ -621,3 +621,18 @@ async def test_forty_downloads_at_once_do_not_mix(gateway: Gateway, files: Path)
     answers = await asyncio.gather(*(ask(gateway.port, FILES + name, AUTH) for name in contents))
 
     assert [answer.body for answer in answers] == list(contents.values())
+
+
+async def test_many_digests_at_once_starve_nobody(tmp_path: Path, root: Path) -> None:
+    """Hashing is work for the processor alone: a little at a time, whoever asks for it."""
+    plant(root, {"s1/large": bytes(20_000_000)})
+    with command(tmp_path, root) as process:
+        gateway = Gateway(process.port, 0)
+        asked = [
+            asyncio.create_task(gateway.file("large?digest=sha256", method="HEAD"))
+            for _ in range(40)
+        ]
+        worst_s = await slowest_liveness(gateway, lambda: all(task.done() for task in asked))
+
+    assert {(await task).status for task in asked} == {200}
+    assert worst_s < 0.2
