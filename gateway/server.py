@@ -5,16 +5,16 @@ import signal
 import socket
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack, ExitStack
-from typing import Any
+from typing import Any, Protocol
 
 import structlog
 import uvloop
 
-from gateway import systemd
 from gateway.app import wired
 from gateway.config.errors import ConfigError
 from gateway.config.model import Config, Server
 from gateway.domain.errors import GatewayError
+from gateway.executors.local.pool import Pool
 from gateway.http.connection import Timeouts
 from gateway.http.health import Lifecycle
 from gateway.http.hosting import ConnectionServer, Hosted
@@ -22,9 +22,31 @@ from gateway.listeners import PortTaken, bind, with_listeners_of
 
 log = structlog.get_logger()
 
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
+"""What a serving process listens to."""
+
+Reload = Callable[[], Config]
+"""Gives the config that SIGHUP brings into force; raises `ConfigError`."""
+
 _BACKLOG = 1024
 _ADMIN_DRAIN_S = 1.0
-_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
+_READING_S = 20.0  # a signal that ends the process has to wait for it
+
+
+class Supervisor(Protocol):
+    """Whoever started this process is told how far it is: systemd, or the workers' parent."""
+
+    def ready(self) -> None:
+        """It serves, or serves again after a reload."""
+
+    def reloading(self) -> None:
+        """A reload has begun; `ready` or `refused` has to follow."""
+
+    def refused(self) -> None:
+        """It serves as before: the new config cannot be used."""
+
+    def stopping(self) -> None:
+        """It is on its way out."""
 
 
 class Generation:
@@ -104,52 +126,52 @@ class Generation:
 
 async def serve(
     config: Config,
-    reload: Callable[[], Config],
-    on_ready: Callable[[], None],
+    reload: Reload | None,
+    supervisor: Supervisor,
+    on_ready: Callable[[], None] = lambda: None,
     *,
     shared: bool,
-    on_reloaded: Callable[[], None] = lambda: None,
 ) -> None:
     """Serve until SIGTERM or SIGINT; SIGHUP reloads; SIGQUIT, or a second signal, ends at once.
 
-    *shared*: other processes use the port too, under a parent that speaks to systemd. It also gets
-    every signal that a terminal or systemd sends to all of them, and repeats it, so that only
-    SIGQUIT means at once then. *on_reloaded* is called after each reload, whatever came of it.
+    Without *reload*, SIGHUP is a SIGTERM: it says that the terminal is gone. After a reload, the
+    old config answers the requests that it has begun, until its drain limit breaks them.
+
+    *shared*: other processes use the port too, under a parent. It also gets every signal that a
+    terminal or systemd sends to all of them, and repeats it, so that only SIGQUIT means at once
+    then.
     """
     signals: asyncio.Queue[signal.Signals] = asyncio.Queue()
     loop = asyncio.get_running_loop()
-    for number in _SIGNALS:
+    for number in SIGNALS:
         loop.add_signal_handler(number, signals.put_nowait, number)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)  # blocked while a worker starts
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)  # blocked while a worker starts
     with ExitStack() as sockets:
         main, admin = _sockets(config.server, sockets, shared=shared)
         current = Generation(config)
         await _started(current, main, admin)
         log.info("serving", host=config.server.host, port=main[0].getsockname()[1])
-        if not shared:
-            systemd.ready()
+        supervisor.ready()
         on_ready()
         async with asyncio.TaskGroup() as leaving:
-            while (number := await signals.get()) is signal.SIGHUP:
-                if not shared:
-                    systemd.reloading()
+            while (number := await signals.get()) is signal.SIGHUP and reload is not None:
+                supervisor.reloading()
                 following = await _reloaded(current, reload)
-                if following is not current:
-                    leaving.create_task(current.retire())
-                    current = following
-                if not shared:
-                    systemd.ready()
-                on_reloaded()
+                if following is None:
+                    supervisor.refused()
+                    continue
+                leaving.create_task(_retired(current))
+                current = following
+                supervisor.ready()
             log.info("draining")
-            if not shared:
-                systemd.stopping()
+            supervisor.stopping()
             hurry = asyncio.Event()
-            for impatient in _SIGNALS:
+            for impatient in SIGNALS:
                 loop.add_signal_handler(impatient, _hurried, impatient, current, hurry, shared)
             if number is signal.SIGQUIT:
                 hurry.set()
             current.lifecycle.unready = True
-            if number is signal.SIGTERM:
+            if number in (signal.SIGTERM, signal.SIGHUP):
                 await _passed(current.config.server.grace, hurry)
             sockets.close()
             await current.end(at_once=hurry.is_set())
@@ -188,17 +210,38 @@ async def _started(
         raise PortTaken(f"server: cannot listen: {exc.strerror}; choose other ports") from exc
 
 
-async def _reloaded(current: Generation, reload: Callable[[], Config]) -> Generation:
-    """The generation that takes over: *current* itself if the new config cannot be used."""
+async def _reloaded(current: Generation, reload: Reload) -> Generation | None:
+    """The generation that has taken over from *current*; None if the new config cannot be used."""
+    hint = "the old config stays in force"
     try:
-        config, needs_restart = with_listeners_of(current.config, reload())
+        config, needs_restart = with_listeners_of(current.config, await _read(reload))
         following = Generation(config)
         await following.succeed(current)
     except (ConfigError, GatewayError) as exc:
-        log.error("reload_failed", problems=str(exc), hint="the old config stays in force")
-        return current
+        log.error("reload_failed", problems=str(exc), hint=hint)
+        return None
+    except Exception:  # such as having no descriptor left: no reason to stop serving
+        log.exception("reload_failed", hint=hint)
+        return None
     log.info("reloaded", needs_restart=needs_restart)
     return following
+
+
+async def _read(reload: Reload) -> Config:
+    # On a thread of its own: a config with a thousand keys takes half a second.
+    pool = Pool("reload", 1)
+    try:
+        async with asyncio.timeout(_READING_S):
+            return await asyncio.wrap_future(pool.submit(reload))
+    finally:
+        pool.shutdown(wait=False)
+
+
+async def _retired(generation: Generation) -> None:
+    try:
+        await generation.retire()
+    except Exception:  # the generation that serves has nothing to do with it
+        log.exception("retire_failed", hint="something of the old config may not have been freed")
 
 
 def _sockets(

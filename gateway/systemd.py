@@ -17,9 +17,14 @@ def ready() -> None:
 
 
 def reloading() -> None:
-    """A reload has begun; `ready` has to follow."""
+    """A reload has begun; `ready` or `refused` has to follow."""
     now_us = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
     _notify(f"RELOADING=1\nMONOTONIC_USEC={now_us}")
+
+
+def refused() -> None:
+    """It serves as before: systemd knows no reload that failed."""
+    _notify("READY=1")
 
 
 def stopping() -> None:

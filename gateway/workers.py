@@ -18,14 +18,16 @@ from gateway.config.errors import ConfigError
 from gateway.config.model import Config
 from gateway.domain.errors import GatewayError
 from gateway.listeners import PortTaken, with_held_ports, with_listeners_of
-from gateway.server import run_loop, serve
+from gateway.server import SIGNALS, Reload, run_loop, serve
 
 log = structlog.get_logger()
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
-_RESTART_PAUSE_S = 1.0
-_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
-_WORD = struct.Struct("i")  # what a worker says: its process id; shorter than PIPE_BUF
+_SHORTEST_PAUSE_S = 1.0  # before a worker that died is replaced
+_LONGEST_PAUSE_S = 30.0
+_A_WHILE_S = 30.0  # a worker that lived so long could serve
+_ANSWER_S = 30.0
+_WORD = struct.Struct("i?")  # a worker's process id, and whether all is well; below PIPE_BUF
 
 
 class _Phase(Enum):
@@ -34,45 +36,70 @@ class _Phase(Enum):
     STOPPING = "stopping"
 
 
-class Workers:
-    """The worker processes of one gateway."""
+class _Parent:
+    """The supervisor of a worker: it is sent one word at the start and one after each reload."""
 
-    def __init__(self, config: Config, reload: Callable[[], Config]) -> None:
-        self._config = config
+    def __init__(self, pipe: int) -> None:
+        self._pipe = pipe
+
+    def ready(self) -> None:
+        """The worker has the config that it was started or reloaded with."""
+        os.write(self._pipe, _WORD.pack(os.getpid(), True))
+
+    def refused(self) -> None:
+        """The worker keeps its old config."""
+        os.write(self._pipe, _WORD.pack(os.getpid(), False))
+
+    def reloading(self) -> None:
+        """It was the parent who asked for it."""
+
+    def stopping(self) -> None:
+        """The parent will see the end."""
+
+
+class Workers:
+    """The worker processes of one gateway.
+
+    Without *reload*, SIGHUP is a SIGTERM.
+    """
+
+    def __init__(self, config: Config, reload: Reload | None) -> None:
+        self._config = config  # what replacements start with
         self._reload = reload
         self._phase = _Phase.STARTING
-        self._pids: set[int] = set()
-        # Those who have not yet said that they serve, or that they are done with a reload.
-        self._awaited: set[int] = set()
+        self._since: dict[int, float] = {}  # by process id: when each worker was started
+        # Who has not yet said that it serves, or what came of a reload, and until when it may.
+        self._awaited: dict[int, float] = {}
         self._reload_wanted = False
-        self._reloading = False
+        self._following: Config | None = None  # during a reload: the config that is tried
+        self._accepted: dict[int, bool] = {}  # what the workers have said of it
         self._replacements: list[float] = []  # when they are due
-        self._says: int = -1
+        self._replacement_pause_s = _SHORTEST_PAUSE_S
+        self._pipe = -1
         self._code = 0
 
     def run(self, on_ready: Callable[[], None]) -> int:
         """Run until told to stop; return 0, or 1 if a worker could not start.
 
-        A worker that dies is replaced. A reload that the parent finds wrong reaches no worker, so
-        that all of them keep the same config. Raise `PortTaken`.
+        A worker that dies is replaced. A reload that the parent finds wrong reaches no worker;
+        one that a worker refuses is not what replacements start with. Raise `PortTaken`.
         """
         with ExitStack() as stack:
             self._config = with_held_ports(self._config, stack)
             signals = stack.enter_context(_signals())
-            words, self._says = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+            words, self._pipe = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
             stack.callback(os.close, words)
-            stack.callback(os.close, self._says)
+            stack.callback(os.close, self._pipe)
             for _ in range(self._config.server.workers):
                 self._start()
-            while self._pids or self._replacements:
+            while self._since or self._replacements:
                 readable, _, _ = select.select([signals, words], [], [], self._pause_s())
                 if signals in readable:
                     for number in os.read(signals, 4096):
                         self._told(signal.Signals(number))
                 if words in readable:
-                    for (pid,) in _WORD.iter_unpack(os.read(words, 1024 * _WORD.size)):
-                        self._awaited.discard(pid)
-                self._replace()
+                    for pid, accepted in _WORD.iter_unpack(os.read(words, 1024 * _WORD.size)):
+                        self._answered(pid, accepted)
                 self._go_on(on_ready)
         return self._code
 
@@ -80,7 +107,7 @@ class Workers:
         match number:
             case signal.SIGCHLD:
                 self._reap()
-            case signal.SIGHUP:
+            case signal.SIGHUP if self._reload is not None or self._phase is _Phase.STOPPING:
                 self._reload_wanted = True
             case _ if self._phase is _Phase.STOPPING:
                 log.warning("ending_at_once", signal=number.name)
@@ -95,12 +122,12 @@ class Workers:
         self._pass_on(number)
 
     def _reap(self) -> None:
-        while self._pids:
+        while self._since:
             pid, status = os.waitpid(-1, os.WNOHANG)
             if not pid:
                 return
-            self._pids.discard(pid)
-            self._awaited.discard(pid)
+            lived_s = time.monotonic() - self._since.pop(pid)
+            self._awaited.pop(pid, None)
             mark_process_dead(pid)  # type: ignore[no-untyped-call]  # prometheus_client
             if self._phase is _Phase.STOPPING:
                 continue
@@ -109,12 +136,47 @@ class Workers:
                 self._code = 1
                 self._stop(signal.SIGTERM)
             else:
-                self._replacements.append(time.monotonic() + _RESTART_PAUSE_S)
+                self._plan_replacement(lived_s)
+
+    def _plan_replacement(self, lived_s: float) -> None:
+        if lived_s >= _A_WHILE_S:
+            self._replacement_pause_s = _SHORTEST_PAUSE_S
+        self._replacements.append(time.monotonic() + self._replacement_pause_s)
+        self._replacement_pause_s = min(2 * self._replacement_pause_s, _LONGEST_PAUSE_S)
+
+    def _answered(self, pid: int, accepted: bool) -> None:
+        # A worker may say more than it was asked: a terminal sends SIGHUP to all of them.
+        if self._awaited.pop(pid, None) is not None and self._following is not None:
+            self._accepted[pid] = accepted
 
     def _pause_s(self) -> float | None:
-        if not self._replacements:
+        """How long there is nothing to do, unless something happens."""
+        due = list(self._awaited.values()) or self._replacements
+        if self._phase is not _Phase.SERVING or not due:
             return None
-        return max(0.0, min(self._replacements) - time.monotonic())
+        return max(0.0, min(due) - time.monotonic())
+
+    def _go_on(self, on_ready: Callable[[], None]) -> None:
+        """Once nobody is awaited: say so, and begin what had to wait for that."""
+        if self._phase is _Phase.SERVING:
+            self._give_up_waiting()
+        if self._awaited or self._phase is _Phase.STOPPING:
+            return
+        if self._phase is _Phase.STARTING:
+            self._phase = _Phase.SERVING
+            systemd.ready()
+            on_ready()
+        self._end_reload()
+        self._replace()
+        if self._reload_wanted and self._since and not self._awaited:
+            self._reload_wanted = False
+            self._begin_reload()
+
+    def _give_up_waiting(self) -> None:
+        now = time.monotonic()
+        for pid in [pid for pid, until in self._awaited.items() if until <= now]:
+            log.error("worker_does_not_answer", pid=pid, hint="if it stays so, kill it")
+            del self._awaited[pid]
 
     def _replace(self) -> None:
         now = time.monotonic()
@@ -122,46 +184,51 @@ class Workers:
             self._replacements.remove(due)
             self._start()
 
-    def _go_on(self, on_ready: Callable[[], None]) -> None:
-        """Once nobody is awaited: say so, and begin the reload that was asked for meanwhile."""
-        if self._awaited or self._phase is _Phase.STOPPING:
-            return
-        if self._phase is _Phase.STARTING:
-            self._phase = _Phase.SERVING
-            systemd.ready()
-            on_ready()
-        if self._reloading:
-            self._reloading = False
-            systemd.ready()
-        if self._reload_wanted:
-            self._reload_wanted = False
-            self._begin_reload()
-
     def _begin_reload(self) -> None:
+        assert self._reload is not None
         systemd.reloading()
         try:
-            self._config, _ = with_listeners_of(self._config, self._reload())
+            # Each worker reads the file again. If it has been edited in between, the workers
+            # differ from each other until the reload that belongs to that edit.
+            self._following, _ = with_listeners_of(self._config, self._reload())
         except ConfigError as exc:
             log.error("reload_failed", problems=str(exc), hint="the old config stays in force")
-            systemd.ready()
+            systemd.refused()
             return
-        self._reloading = True
-        self._awaited = set(self._pids)
+        except Exception:  # as in a worker: no reason to stop serving
+            log.exception("reload_failed", hint="the old config stays in force")
+            systemd.refused()
+            return
+        self._accepted.clear()
+        self._awaited = dict.fromkeys(self._since, time.monotonic() + _ANSWER_S)
         self._pass_on(signal.SIGHUP)
 
+    def _end_reload(self) -> None:
+        """Adopt the config if there was a reload, somebody has accepted it, and nobody refused."""
+        following, self._following = self._following, None
+        if following is None:
+            return
+        if self._accepted and all(self._accepted.values()):
+            self._config = following
+            systemd.ready()
+            return
+        refused = [pid for pid, accepted in self._accepted.items() if not accepted]
+        log.error("reload_refused", pids=refused, hint="new workers start with the old config")
+        systemd.refused()
+
     def _pass_on(self, number: signal.Signals) -> None:
-        for pid in self._pids:
+        for pid in self._since:
             os.kill(pid, number)
 
     def _start(self) -> None:
         parent = os.getpid()
         # A signal between fork and the child's own handlers has to wait for those.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, (*_SIGNALS, signal.SIGCHLD))
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, (*SIGNALS, signal.SIGCHLD))
         pid = os.fork()
         if pid == 0:
             self._work(parent)
-        self._pids.add(pid)
-        self._awaited.add(pid)
+        self._since[pid] = time.monotonic()
+        self._awaited[pid] = self._since[pid] + _ANSWER_S
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def _work(self, parent: int) -> None:
@@ -169,11 +236,10 @@ class Workers:
         code = 1
         try:
             signal.set_wakeup_fd(-1)
-            for number in (*_SIGNALS, signal.SIGCHLD):
+            for number in (*SIGNALS, signal.SIGCHLD):
                 signal.signal(number, signal.SIG_DFL)
             _die_with(parent)
-            say = self._say
-            run_loop(serve(self._config, self._reload, on_ready=say, on_reloaded=say, shared=True))
+            run_loop(serve(self._config, self._reload, _Parent(self._pipe), shared=True))
             code = 0
         except (PortTaken, GatewayError) as exc:
             log.error("worker_failed", reason=str(exc))
@@ -182,15 +248,12 @@ class Workers:
         finally:
             os._exit(code)
 
-    def _say(self) -> None:
-        os.write(self._says, _WORD.pack(os.getpid()))
-
 
 @contextmanager
 def _signals() -> Iterator[int]:
     """A descriptor from which the numbers of the signals that arrive can be read."""
     reads, writes = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-    watched = (*_SIGNALS, signal.SIGCHLD)
+    watched = (*SIGNALS, signal.SIGCHLD)
     try:
         wakeup = signal.set_wakeup_fd(writes)
         handlers = [signal.signal(number, lambda *_: None) for number in watched]

@@ -26,12 +26,14 @@ def run(
 
     *reload* gives the config that SIGHUP brings into force; without it, SIGHUP is a SIGTERM.
     """
-    renew = reload or _ending(config)
+    if reload is None and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        reload = config.model_copy  # nohup: a closed terminal is to change nothing
     with ExitStack() as stack:
         if config.server.workers > 1:
             directory = tempfile.TemporaryDirectory(prefix="workspace-gateway-")
             # Read by prometheus_client when it is imported, which is why the imports stand below.
             os.environ["PROMETHEUS_MULTIPROC_DIR"] = stack.enter_context(directory)
+        from gateway import systemd
         from gateway.listeners import PortTaken
         from gateway.server import run_loop
         from gateway.server import serve as serve_alone
@@ -41,8 +43,8 @@ def run(
         configure()
         try:
             if config.server.workers > 1:
-                return Workers(config, renew).run(on_ready)
-            run_loop(serve_alone(config, renew, on_ready, shared=False))
+                return Workers(config, reload).run(on_ready)
+            run_loop(serve_alone(config, reload, systemd, on_ready, shared=False))
         except (PortTaken, GatewayError) as exc:
             click.echo(str(exc), err=True)
             return 1
@@ -96,15 +98,3 @@ def _serve_file(file: str, options: Mapping[str, object]) -> int:
     except ConfigError as exc:
         refuse(exc)
     return run(config, reload=read)
-
-
-def _ending(config: Config) -> Callable[[], Config]:
-    """A reload where there is nothing to read again: SIGHUP says that the terminal is gone."""
-    ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN  # as nohup has it
-
-    def reload() -> Config:
-        if not ignored:
-            signal.raise_signal(signal.SIGTERM)
-        return config
-
-    return reload

@@ -3,20 +3,21 @@
 import asyncio
 import hashlib
 import os
+import resource
 import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AsyncExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, AsyncExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import orjson
 import yaml
 
-from tests.gateways import AUTH, Process, free_port, settings
+from tests.gateways import AUTH, Process, free_port, key_entry, settings
 from tests.wire import Wire, head
 
 FILES = "/api/v1/sessions/s1/files"
@@ -118,6 +119,28 @@ def descriptors(pid: int, kind: str = "") -> int:
     return found
 
 
+@contextmanager
+def limited(pid: int, what: int, limit: int) -> Iterator[None]:
+    """Let the process have no more than that of a resource (`RLIMIT_…`)."""
+    before = resource.prlimit(pid, what)
+    resource.prlimit(pid, what, (limit, before[1]))
+    try:
+        yield
+    finally:
+        resource.prlimit(pid, what, before)
+
+
+def without_descriptors(pid: int) -> AbstractContextManager[None]:
+    """Let the process open no file."""
+    return limited(pid, resource.RLIMIT_NOFILE, 0)
+
+
+def without_threads(pid: int) -> AbstractContextManager[None]:
+    """Leave the process some memory, but not enough for the stack of a thread."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[0])
+    return limited(pid, resource.RLIMIT_AS, pages * resource.getpagesize() + (4 << 20))
+
+
 def alive(pid: int) -> bool:
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
@@ -138,11 +161,35 @@ def launched(
     """`serve`, not waited for, leading a process group of its own; killed with the block."""
     data = settings(root, changes)
     data["server"]["port"] = data["server"]["port"] or free_port()
-    file, log = tmp / "gateway.yaml", tmp / "gateway.log"
+    file = tmp / "gateway.yaml"
     file.write_text(yaml.safe_dump(data))
+    with _serving(
+        tmp, data["server"]["port"], ("-c", str(file), *arguments), environment or {}, stderr
+    ) as process:
+        yield process
+
+
+@contextmanager
+def launched_without_config(tmp: Path, root: Path, *arguments: str) -> Iterator[Process]:
+    """The same with `--root`, and the key of all tests."""
+    root.with_name(f"{root.name}.keys.yaml").write_text(yaml.safe_dump([key_entry()]))
+    port = free_port()
+    with _serving(tmp, port, ("--root", str(root), "--port", str(port), *arguments)) as process:
+        yield process
+
+
+@contextmanager
+def _serving(
+    tmp: Path,
+    port: int,
+    arguments: tuple[str, ...],
+    environment: Mapping[str, str] | None = None,
+    stderr: int | None = None,
+) -> Iterator[Process]:
+    log = tmp / "gateway.log"
     with log.open("wb") as output:
         popen = subprocess.Popen(
-            [sys.executable, "-m", "gateway", "serve", "-c", str(file), *arguments],
+            [sys.executable, "-m", "gateway", "serve", *arguments],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output if stderr is None else stderr,
@@ -150,7 +197,7 @@ def launched(
             process_group=0,
         )
     try:
-        yield Process(popen, data["server"]["port"], log)
+        yield Process(popen, port, log)
     finally:
         if popen.poll() is None:
             os.killpg(popen.pid, signal.SIGKILL)

@@ -19,6 +19,7 @@ from tests.e2e.operating import (
     accepts,
     eventually,
     launched,
+    launched_without_config,
     log_of,
     logged,
 )
@@ -165,6 +166,28 @@ async def test_sigint_drains_without_grace(
         await eventually(lambda: not accepts(process.port), 2)
         assert hashlib.sha256((await reader.answer()).body).hexdigest() == digest
         assert await process.exit_code(3) == 0
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+async def test_without_a_config_sighup_drains(
+    tmp_path: Path, big_root: tuple[Path, str], clients: Clients, workers: str
+) -> None:
+    """The terminal is gone; shells and kernels may say so twice, which is no hurry."""
+    root, digest = big_root
+    with launched_without_config(tmp_path, root, "--workers", workers) as process:
+        await logged(process, "serving", int(workers))
+        reader = await clients.slow(process.port, FILES + "/big.bin")
+        await logged(process, "audit.download")
+
+        os.killpg(process.popen.pid, signal.SIGHUP)
+        await logged(process, "draining", int(workers))
+        os.killpg(process.popen.pid, signal.SIGHUP)
+        await eventually(lambda: not accepts(process.port), 4)
+
+        assert hashlib.sha256((await reader.answer()).body).hexdigest() == digest
+        assert await process.exit_code(3) == 0
+        assert not log_of(process, "ending_at_once")
+        assert not log_of(process, "worker_died")
 
 
 @pytest.mark.parametrize(

@@ -4,11 +4,24 @@ import asyncio
 import gc
 import hashlib
 import signal
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
+
+import pytest
 
 from gateway.server import Generation
 from tests import wire
-from tests.e2e.operating import FILES, Clients, descriptors, log_of, logged, rewrite
+from tests.e2e.operating import (
+    FILES,
+    Clients,
+    descriptors,
+    log_of,
+    logged,
+    rewrite,
+    without_descriptors,
+    without_threads,
+)
 from tests.gateways import AUTH, Process, command, config_for, key_entry, running
 
 OTHER_KEY = "sk_test_another"
@@ -60,6 +73,7 @@ async def test_a_download_of_an_old_config_ends_at_its_drain_limit(
         await logged(process, "http_request")
 
         assert (await reader.rest())[1] == "reset"
+        assert [line["count"] for line in log_of(process, "connections_broken")] == [1]
         assert (await wire.ask(process.port, FILES, AUTH)).status == 200
 
 
@@ -87,6 +101,25 @@ async def test_a_bad_config_changes_nothing(served: Process, clients: Clients) -
     assert len(await logged(served, "reload_failed", 2)) == 2
     assert (await wire.ask(served.port, FILES, AUTH)).status == 200
     assert not log_of(served, "reloaded")
+
+
+@pytest.mark.parametrize("without", [without_descriptors, without_threads])
+async def test_a_reload_that_lacks_something_changes_nothing(
+    served: Process, clients: Clients, without: Callable[[int], AbstractContextManager[None]]
+) -> None:
+    """It can be tried again later; to end would break what runs."""
+    connection = await clients.connect(served.port)
+    assert (await connection.ask(FILES, OTHER_AUTH)).status == 401
+    rewrite(served, {"auth": {"keys": [key_entry(OTHER_KEY)]}})
+
+    with without(served.popen.pid):
+        served.signal(signal.SIGHUP)
+        await logged(served, "reload_failed")
+
+    assert (await connection.ask(FILES, AUTH)).status == 200
+    served.signal(signal.SIGHUP)
+    await logged(served, "reloaded")
+    assert (await connection.ask(FILES, OTHER_AUTH)).status == 200
 
 
 async def test_what_needs_a_restart_is_said_each_time(served: Process) -> None:

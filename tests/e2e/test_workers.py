@@ -6,11 +6,13 @@ import os
 import re
 import signal
 import socket
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
-from tests import wire
+from tests import needs, wire
 from tests.e2e.operating import (
     FILES,
     Clients,
@@ -23,12 +25,24 @@ from tests.e2e.operating import (
     log_of,
     logged,
     rewrite,
+    without_descriptors,
 )
 from tests.gateways import AUTH, Process, command, free_port, key_entry
 
 TWO = ("--workers", "2")
 OTHER_KEY = "sk_test_another"
 OTHER_AUTH = f"X-API-Key: {OTHER_KEY}"
+WITHOUT_OPENAT2 = """
+import ctypes, os, struct, sys
+# seccomp: load the call's number; 437 returns ENOSYS, everything else is allowed
+code = [(0x20, 0, 0, 0), (0x15, 0, 1, 437), (0x06, 0, 0, 0x50026), (0x06, 0, 0, 0x7FFF0000)]
+program = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *line) for line in code))
+filter = struct.pack("HxxxxxxP", len(code), ctypes.addressof(program))
+libc = ctypes.CDLL(None)
+if libc.prctl(38, 1, 0, 0, 0) or libc.prctl(22, 2, filter):
+    sys.exit("no seccomp")
+os.execv(sys.argv[1], sys.argv[1:])
+"""
 
 
 async def asked(port: int, times: int = 1, credential: str = AUTH) -> set[int]:
@@ -205,6 +219,94 @@ async def test_a_bad_config_is_reported_once_and_reaches_no_worker(
         assert len(log_of(process, "reload_failed")) == 1
         assert not log_of(process, "reloaded")
         assert await asked(process.port, 20) == {200}
+
+
+async def test_a_config_that_workers_refuse_reaches_no_replacement(
+    tmp_path: Path, root: Path
+) -> None:
+    """Only a worker finds out that there is no openat2; replacements would die of it for ever."""
+    launcher = (sys.executable, "-c", WITHOUT_OPENAT2)
+    try:
+        with command(tmp_path, root, launcher=launcher, arguments=TWO) as process:
+            await logged(process, "serving", 2)
+
+            local = {"type": "local", "root": str(root), "resolver": "openat2"}
+            rewrite(process, {"executors": {"local": local}})
+            process.signal(signal.SIGHUP)
+            (refused,) = await logged(process, "reload_refused")
+            assert sorted(refused["pids"]) == sorted(children(process.popen.pid))
+
+            os.kill(refused["pids"][0], signal.SIGKILL)
+            await logged(process, "serving", 3)
+            assert await asked(process.port, 20) == {200}
+            assert not log_of(process, "worker_failed")
+    except AssertionError as exc:
+        if "no seccomp" in str(exc):
+            needs.missing("seccomp filters do not work here")
+        raise
+
+
+async def test_a_config_that_one_worker_refuses_reaches_no_replacement(
+    tmp_path: Path, root: Path
+) -> None:
+    """It is said who; the next reload that all accept counts again."""
+    with launched(tmp_path, root, None, *TWO) as process:
+        await logged(process, "serving", 2)
+        first, second = children(process.popen.pid)
+
+        rewrite(process, {"auth": {"keys": [key_entry(OTHER_KEY)]}})
+        with without_descriptors(first):
+            process.signal(signal.SIGHUP)
+            (refused,) = await logged(process, "reload_refused")
+        assert refused["pids"] == [first]
+        os.kill(second, signal.SIGKILL)
+        await logged(process, "serving", 3)
+        assert await asked(process.port, 20) == {200}
+
+        process.signal(signal.SIGHUP)
+        await logged(process, "reloaded", 3)
+        assert await asked(process.port, 20) == {401}
+
+
+async def test_a_worker_that_does_not_answer_holds_up_no_reload(tmp_path: Path, root: Path) -> None:
+    """It is named, and the other's word counts; replacements and later reloads go on."""
+    (tmp_path / "sitecustomize.py").write_text("import gateway.workers as w\nw._ANSWER_S = 1.0\n")
+    metrics = tmp_path / "metrics"  # prometheus_client is imported before `serve` says where
+    metrics.mkdir()
+    environment = {
+        "PYTHONPATH": f"{tmp_path}:{os.getcwd()}",
+        "PROMETHEUS_MULTIPROC_DIR": str(metrics),
+    }
+    with launched(tmp_path, root, None, *TWO, environment=environment) as process:
+        await logged(process, "serving", 2)
+        stuck = children(process.popen.pid)[0]
+        os.kill(stuck, signal.SIGSTOP)
+
+        rewrite(process, {"auth": {"keys": [key_entry(OTHER_KEY)]}})
+        for count in (1, 2):
+            process.signal(signal.SIGHUP)
+            silent = await logged(process, "worker_does_not_answer", count)
+            assert silent[-1]["pid"] == stuck
+            assert len(log_of(process, "reloaded")) == count
+
+        os.kill(stuck, signal.SIGKILL)
+        await logged(process, "serving", 3)
+        assert await asked(process.port, 20, OTHER_AUTH) == {200}
+        assert not log_of(process, "reload_refused")
+
+
+async def test_workers_that_keep_dying_are_replaced_ever_more_slowly(
+    tmp_path: Path, root: Path
+) -> None:
+    with launched(tmp_path, root, None, *TWO) as process:
+        await logged(process, "serving", 2)
+
+        for count, pause_s in ((3, 1), (4, 2)):
+            os.kill(children(process.popen.pid)[-1], signal.SIGKILL)
+            since = time.monotonic()
+            await logged(process, "serving", count)
+
+            assert pause_s <= time.monotonic() - since < pause_s + 0.9
 
 
 async def test_reloads_in_quick_succession_lose_no_worker(tmp_path: Path, root: Path) -> None:
