@@ -116,8 +116,15 @@ def enter_cached(directory: int, name: bytes) -> int:
 
 
 def kernel_has_openat2(directory: int) -> bool:
-    """Whether the call exists and nothing (gVisor, an old seccomp profile) forbids it."""
+    """Whether the call exists and nothing (gVisor, an old seccomp profile) forbids it.
+
+    Raises OSError if that cannot be found out now: too many open files, for one.
+    """
     fd: int = _syscall(_OPENAT2, directory, b".", _RESOLVE, _SIZE)
     if fd >= 0:
         os.close(fd)
-    return fd >= 0
+        return True
+    code = ctypes.get_errno()
+    if code in (errno.ENOSYS, errno.EPERM, errno.EACCES):
+        return False
+    raise OSError(code, os.strerror(code))

@@ -32,16 +32,20 @@ class Resolver(Protocol):
 
 def choose(wish: Wish, prefix: str | None) -> Resolver:
     """Return the resolver that works here; raise `Unavailable` if the wished one does not."""
-    here = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        _require_proc(here)
-        components = Components(prefix, _mount_teller(here))
-        if wish == "components":
-            return components
-        if kernel_has_openat2(here):
-            return Openat2(components)
-    finally:
-        os.close(here)
+        here = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            _require_proc(here)
+            components = Components(prefix, _mount_teller(here))
+            if wish == "components":
+                return components
+            if kernel_has_openat2(here):
+                return Openat2(components)
+        finally:
+            os.close(here)
+    except OSError as exc:
+        # Never the weaker choice because of a passing lack of descriptors or memory.
+        raise Unavailable(f"resolver: cannot be chosen now: {exc.strerror}") from exc
     if wish == "openat2":
         raise Unavailable(
             "resolver: openat2 is not available (Linux before 5.6, or a sandbox forbids it);"
@@ -108,6 +112,6 @@ def _require_proc(here: int) -> None:
 def _mount_teller(here: int) -> Callable[[int], int]:
     try:
         mount_id(here)
-    except (OSError, LookupError):  # gVisor's fdinfo has no such line
+    except (FileNotFoundError, LookupError):  # gVisor's fdinfo has no such line
         return device_id
     return mount_id

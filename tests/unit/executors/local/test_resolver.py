@@ -1,6 +1,7 @@
 """What a path leads to, by both ways of resolving it: files inside, verdicts for all else."""
 
 import os
+import resource
 import socket
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from gateway.domain.errors import (
     PathNotFound,
     PathRefused,
     SessionNotFound,
+    Unavailable,
 )
 from gateway.domain.model import Kind
 from gateway.domain.paths import WorkspacePath
@@ -405,3 +407,17 @@ async def test_a_thousand_opens_leave_no_file_open(tree: Place, executor: Local)
             await outcome(executor, path)
 
     assert open_files() == before
+
+
+@pytest.mark.parametrize("room", [0, 1])
+def test_a_lack_of_descriptors_is_not_taken_for_an_old_kernel(room: int) -> None:
+    """A reload under load must not silently fall back to the weaker way of doing things."""
+    lowest = os.open("/", os.O_PATH)
+    os.close(lowest)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest + room, hard))
+    try:
+        with pytest.raises(Unavailable, match="cannot be chosen now"):
+            choose("auto", None)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
