@@ -2,7 +2,7 @@
 
 import os
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import islice
 from stat import S_ISLNK
 from time import monotonic
@@ -28,14 +28,15 @@ class RecentListings:
     reading itself gives up at whatever could take long.
     """
 
-    def __init__(self, opener: Opener) -> None:
+    def __init__(self, opener: Opener, clock: Callable[[], float] = monotonic) -> None:
         self._opener = opener
+        self._clock = clock
         self._states: OrderedDict[_Key, tuple[State, float]] = OrderedDict()
 
     def listed(self, workspace: str, path: WorkspacePath) -> list[Entry] | None:
         """The entries in order; None if the pool has to read them."""
         state, until = self._states.get((workspace, path), (None, 0.0))
-        if state is None or monotonic() >= until:
+        if state is None or self._clock() >= until:
             return None
         found = self._opener.found_inline(workspace, path)
         if found is None:
@@ -65,7 +66,7 @@ class RecentListings:
         """Note that *entries* are all there is in the directory that was in *state* before."""
         if len(entries) > FIRST_BATCH or any(entry.is_link for entry in entries):
             return
-        self._states[workspace, path] = state, monotonic() + _FRESH_S
+        self._states[workspace, path] = state, self._clock() + _FRESH_S
         self._states.move_to_end((workspace, path))
         if len(self._states) > _MOST:
             self._states.popitem(last=False)

@@ -3,7 +3,6 @@
 import pytest
 
 from gateway.domain.errors import TooManyRequests
-from gateway.http import throttle
 from gateway.http.throttle import Throttle, address_bucket
 
 
@@ -104,23 +103,21 @@ def test_zero_is_no_limit(clock: Clock) -> None:
         limiter.check("a")
 
 
-def test_only_the_most_recent_names_are_remembered(
-    clock: Clock, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_only_the_most_recent_names_are_remembered(clock: Clock) -> None:
     """Memory stays bounded whatever the number of addresses; who keeps trying is kept."""
-    monkeypatch.setattr(throttle, "_MOST_BUCKETS", 3)
     limiter = Throttle("limit", 2, clock)
     used_up(limiter, "first")
-    limiter.take("second")
-    limiter.take("third")
+    used_up(limiter, "second")
+    for number in range(9_998):
+        limiter.take(f"other {number}")
     clock.now_s += 30
     limiter.take("first")
 
-    limiter.take("fourth")
+    limiter.take("one too many")
 
     assert used_up(limiter, "first") == 0
     assert used_up(limiter, "second") == 2
-    assert len(limiter._buckets) == 3
+    assert len(limiter._buckets) == 10_000
 
 
 @pytest.mark.parametrize(

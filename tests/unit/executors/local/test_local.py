@@ -3,7 +3,6 @@
 import os
 import re
 import shutil
-import time
 from pathlib import Path
 
 import pytest
@@ -12,9 +11,9 @@ from pydantic import ValidationError
 from gateway.domain.errors import Unavailable
 from gateway.domain.model import Entry
 from gateway.domain.paths import WorkspacePath
-from gateway.executors.local import recent
 from gateway.executors.local.local import Local, LocalConfig
 from gateway.executors.local.readahead import ListedWalk
+from gateway.executors.local.recent import RecentListings
 from gateway.executors.local.tree import FIRST_BATCH
 from gateway.executors.registry import executor_class
 from tests.unit.executors.local.rig import (
@@ -233,20 +232,19 @@ async def test_another_directory_in_its_place_is_not_read_inline(place: Place, k
             assert executor._recent.listed("s1", D) is None
 
 
-async def test_what_is_remembered_is_bounded_and_not_for_ever(
-    place: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_what_is_remembered_is_bounded_and_not_for_ever(place: Place) -> None:
     place.file("d/a")
+    now = 1000.0
     async with running(place, "openat2") as executor:
-        now = time.monotonic()
-        monkeypatch.setattr(recent, "monotonic", lambda: now)
         await plain(executor)
-        assert (await plain(executor))[0]
-        now += 61
-        assert executor._recent.listed("s1", D) is None
-
-        state = executor._recent.state("s1", D)
+        recent = RecentListings(executor._opener, lambda: now)
+        state = recent.state("s1", D)
         assert state is not None
+        recent.remember("s1", D, state, [])
+        assert recent.listed("s1", D) is not None
+        now += 61
+        assert recent.listed("s1", D) is None
+
         for number in range(3000):
-            executor._recent.remember(f"s{number}", D, state, [])
-        assert len(executor._recent._states) <= 1024
+            recent.remember(f"s{number}", D, state, [])
+        assert len(recent._states) <= 1024
