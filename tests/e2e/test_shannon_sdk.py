@@ -15,7 +15,7 @@ from shannon import errors
 from tests.gateways import KEY, Gateway, plant, threaded
 
 BINARY = bytes(range(256)) * 3001  # over the 256 KiB that are read in one go, and not by thirds
-TEXT = 'line one\n"quoted" \\ back\tslash\r\n\x01 é 日本 \U0001f600\n'
+TEXT = 'line one\n"quoted" \\ back\tslash\r\né 日本 \U0001f600\n'
 NAMES = {
     "plain.txt": TEXT.encode(),
     "output/results.csv": b"a,b\n1,2\n",
