@@ -14,6 +14,7 @@ from shannon import errors
 
 from tests.gateways import KEY, Gateway, plant, threaded
 
+NOT_TEXT = ("binary.bin", "one.bin", "control.txt", "latin-1.json")
 BINARY = bytes(range(256)) * 3001  # over the 256 KiB that are read in one go, and not by thirds
 TEXT = 'line one\n"quoted" \\ back\tslash\r\né 日本 \U0001f600\n'
 NAMES = {
@@ -25,6 +26,8 @@ NAMES = {
     "a+b&c=d;e.txt": b"more of them",
     "binary.bin": BINARY,
     "one.bin": b"\xff",
+    "control.txt": b"UTF-8, but a\x01control byte makes it no text",
+    "latin-1.json": '{"café": 1}'.encode("latin-1"),
     "long.txt": ("é" * 300_000).encode(),  # cut into pieces between the bytes of a character
     "empty.txt": b"",
 }
@@ -73,7 +76,7 @@ def test_the_sync_client_downloads(client: shannon.ShannonClient, name: str) -> 
     file = client.download_session_file("s1", name)
 
     assert file.size_bytes == len(NAMES[name])
-    if name.endswith(".bin"):
+    if name in NOT_TEXT:
         assert base64.b64decode(file.content, validate=True) == NAMES[name]
         assert file.content_type == "application/octet-stream"
     else:
