@@ -49,10 +49,27 @@ def _placement(data: Mapping[str, object], executors: Mapping[str, object]) -> I
         loc: Loc = ("placement",)
         message = "is missing: with several executors, default.executor must name one of them"
         yield Finding(loc, message, loc)
-    name = _mapping(_mapping(data.get("placement")).get("default")).get("executor")
-    if isinstance(name, str) and name not in executors:
-        loc = ("placement", "default", "executor")
-        yield Finding(loc, f"no executor {name!r}{did_you_mean(name, executors)}", loc)
+    placement = _mapping(data.get("placement"))
+    yield from _route(placement.get("default"), ("placement", "default"), executors)
+    rules = placement.get("rules")
+    for number, rule in enumerate(rules if isinstance(rules, list) else ()):
+        yield from _route(rule, ("placement", "rules", number), executors)
+
+
+def _route(route: object, place: Loc, executors: Mapping[str, object]) -> Iterator[Finding]:
+    named: list[tuple[Loc, object]] = [((*place, "executor"), _mapping(route).get("executor"))]
+    fallback = _mapping(route).get("fallback")
+    for number, name in enumerate(fallback if isinstance(fallback, list) else ()):
+        named.append(((*place, "fallback", number), name))
+    seen: set[str] = set()
+    for loc, name in named:
+        if not isinstance(name, str):
+            continue
+        if name not in executors:
+            yield Finding(loc, f"no executor {name!r}{did_you_mean(name, executors)}", loc)
+        elif name in seen:
+            yield Finding(loc, f"{name!r} has been asked already in this route", loc)
+        seen.add(name)
 
 
 def _unique(keys: object, field: str) -> Iterator[Finding]:

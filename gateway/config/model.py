@@ -90,22 +90,50 @@ class Limits(Section):
     auth_failures_per_minute: int = Field(default=30, ge=0)
 
 
+class Timeouts(Section):
+    """How long the gateway waits for an executor: until it is connected, until its answer begins,
+    between two pieces of the answer, and for all of it.
+    """
+
+    connect: Timeout = 2.0
+    first_byte: Timeout = 30.0
+    idle: Timeout = 30.0
+    total: Timeout = 3600.0
+
+
 class ExecutorConfig(Section):
-    """What the config of every executor has; the rest is the plug-in's own."""
+    """What the config of every executor has; the rest is the plug-in's own.
+
+    *concurrency*: calls at once; more of them wait for their turn.
+    """
 
     type: str
+    timeout: Timeouts = Timeouts()
+    concurrency: int = Field(default=256, ge=1)
 
 
 class Route(Section):
-    """Where sessions go."""
+    """Where sessions go: to *executor*, and when that cannot answer to each *fallback* in turn."""
 
     executor: str
+    fallback: tuple[str, ...] = ()
+
+
+class Rule(Route):
+    """A route for the sessions whose ids match the shell pattern *session*."""
+
+    session: Text
 
 
 class Placement(Section):
-    """Which executor serves which session."""
+    """Which executor serves which session: the first rule that matches, or the default.
+
+    *deadline* is for all executors of a route together, up to the first byte of the answer.
+    """
 
     default: Route
+    rules: tuple[Rule, ...] = ()
+    deadline: Timeout = 60.0
 
 
 def _without_placement(schema: dict[str, Any]) -> None:

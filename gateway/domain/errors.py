@@ -19,10 +19,19 @@ GatewayError
     NotReadable             a FIFO, socket or device, or no permission to read
     TooLarge                over a limit
   Outage                    not an answer: another executor may know better
+    WorkspaceGone           the backend no longer has, or never had, the workspace
     Unavailable             the executor cannot be reached or cannot work
+      Busy                  all its slots are taken
+      CircuitOpen           it has failed so often that it is left alone for a while
+    TimedOut                no answer in time
+    ProtocolFault           an answer that breaks the backend's own rules
+    AuthRejected            the backend does not accept the gateway's credential
+    Unsupported             the backend has no way to do that
 
 StreamBroken                after the first byte; not a GatewayError, so nothing can render it
 """
+
+from typing import ClassVar
 
 
 class GatewayError(Exception):
@@ -114,11 +123,60 @@ class TooLarge(Verdict):
 
 
 class Outage(GatewayError):
-    """The executor gave no answer; the next one in the chain may have one."""
+    """The executor gave no answer; the next one in the chain may have one.
+
+    *code* names it in `X-Workspace-Fallback`, logs and metrics.
+    """
+
+    code: ClassVar[str] = "outage"
+
+
+class WorkspaceGone(Outage):
+    """The backend has no such workspace; a copy may be elsewhere."""
+
+    code = "gone"
 
 
 class Unavailable(Outage):
     """The executor cannot be reached, or cannot do its work."""
+
+    code = "unavailable"
+
+
+class Busy(Unavailable):
+    """No slot of the executor became free in time."""
+
+    code = "busy"
+
+
+class CircuitOpen(Unavailable):
+    """The executor failed too often lately to be asked again already."""
+
+    code = "circuit_open"
+
+
+class TimedOut(Outage):
+    """The executor was asked and did not answer in time."""
+
+    code = "timeout"
+
+
+class ProtocolFault(Outage):
+    """The backend's answer breaks its own protocol, so that nothing of it can be believed."""
+
+    code = "protocol"
+
+
+class AuthRejected(Outage):
+    """The backend refuses the credential that the gateway has for it."""
+
+    code = "auth"
+
+
+class Unsupported(Outage):
+    """The executor cannot do this for any workspace."""
+
+    code = "unsupported"
 
 
 class StreamBroken(Exception):

@@ -69,15 +69,16 @@ class Kind(Enum):
 class Entry(NamedTuple):
     """One thing in a workspace.
 
-    *size* in bytes is never a link's own length, and None if it is unknown; *version* is a strong
-    validator: equal versions mean equal bytes; listings go without. *problem* says why an entry is
-    not all it should be: a directory that could not be entered, for one.
+    *size* in bytes is never a link's own length; it and *mtime_ns* are None if they are unknown.
+    *version* is a strong validator: equal versions mean equal bytes; listings go without.
+    *problem* says why an entry is not all it should be: a directory that could not be entered, for
+    one.
     """
 
     path: WorkspacePath
     kind: Kind
     size: int | None
-    mtime_ns: int
+    mtime_ns: int | None
     mode: int
     is_link: bool = False
     version: str | None = None

@@ -4,22 +4,69 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any, ClassVar, Protocol, Self
 
-from pydantic import BaseModel
-
+from gateway.config.model import ExecutorConfig
 from gateway.domain.model import Entry
 from gateway.domain.paths import WorkspacePath
 
 
+class Links(StrEnum):
+    """What an executor's listings know of symbolic links."""
+
+    RESOLVED = "resolved"  # marked, with the kind and size of what they lead to
+    HIDDEN = "hidden"  # not told from what they lead to
+
+
+class Proof(StrEnum):
+    """What a body must end with to be complete; without it the stream is broken."""
+
+    LENGTH = "length"  # the length that was told before it
+    BOUNDARY = "boundary"  # an end mark of the framing around it
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What an executor can do; the contract suite holds every executor to all of it.
+
+    *ranges*: a part of a file is had without what stands before it. *versions*: open files carry a
+    strong validator. *raw_names*: names that are not UTF-8 are listed, and fetched.
+    *per_workspace*: how many calls at once one workspace bears; None is no limit.
+    """
+
+    ranges: bool
+    versions: bool
+    raw_names: bool
+    links: Links
+    proof: Proof
+    per_workspace: int | None = None
+
+
 class Selection(Protocol):
-    """Which entries a walk yields; called off the loop, for every entry."""
+    """Which entries a walk yields; called off the loop, or for a few entries in a turn of it."""
 
     def excludes(self, path: WorkspacePath, is_directory: bool) -> bool:
         """Whether the entry is neither yielded nor entered."""
 
     def lists(self, path: WorkspacePath, is_directory: bool) -> bool:
         """Whether an entry that is not excluded is yielded; it is entered all the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What of a file will most likely be read: *count* bytes from *first*; None: to its end.
+
+    It only saves work at the backend: whatever an executor makes of it, the stream can give every
+    part of the file. *unless* names a version that needs no bytes at all.
+    """
+
+    first: int = 0
+    count: int | None = None
+    unless: str | None = None
+
+
+EVERYTHING = Wanted()
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,27 +80,41 @@ class Health:
 class FileStream(ABC):
     """An open regular file. What it gives is exact, or it raises `StreamBroken`.
 
-    *entry* was read from the open file itself. *descriptor*, if there is one, may be sent from
-    by position while the stream is open. *source* names the executor that answered.
+    *source* names the executor that answered; *fallback* is the code of the `Outage` why an
+    earlier one in the chain did not. *entry* is of the open file itself. *descriptor*, if there is
+    one, may be sent from by position while the stream is open. Parts of a stream that is not
+    *seekable* cost what stands before them.
     """
 
     source: str
+    fallback: str | None = None
     entry: Entry
     descriptor: int | None = None
+    seekable: bool = True
 
     @abstractmethod
     async def read(self, first: int, count: int) -> bytes:
-        """Return exactly *count* bytes from position *first*."""
+        """Return exactly *count* bytes from position *first*; meant for small parts.
+
+        Where `entry.size` is unknown there are fewer if the file ends before.
+        """
 
     @abstractmethod
-    def chunks(self, first: int, count: int) -> AsyncIterator[bytes]:
-        """Yield exactly *count* bytes from position *first*, in pieces of a bounded size."""
+    def chunks(self, first: int, count: int | None) -> AsyncIterator[bytes]:
+        """Yield exactly *count* bytes from position *first*, in pieces of a bounded size.
+
+        None is for a file whose size is unknown: all there is, to the proof that it is all.
+        """
 
 
 class Walk(ABC):
-    """A walk that has begun; iterate it once, for batches of entries that are never empty."""
+    """A walk that has begun; iterate it once, for batches of entries that are never empty.
+
+    *source* and *fallback* are as in `FileStream`.
+    """
 
     source: str
+    fallback: str | None = None
 
     @abstractmethod
     def __aiter__(self) -> AsyncIterator[Sequence[Entry]]:
@@ -65,10 +126,12 @@ class Executor(ABC):
 
     A plug-in names its frozen config model in `Config` and is made by `running`, which gives
     back everything it holds when it is left. What is raised while something is being entered is a
-    verdict of `domain.errors` and can still become another answer.
+    verdict of `domain.errors` and can still become another answer: entering ends only when the
+    backend has committed itself, with a status, a type and the first bytes.
     """
 
-    Config: ClassVar[type[BaseModel]]
+    Config: ClassVar[type[ExecutorConfig]]
+    capabilities: Capabilities
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -83,11 +146,14 @@ class Executor(ABC):
         """Say whether the backend can work; never raises."""
 
     @abstractmethod
-    def open(self, workspace: str, path: WorkspacePath) -> AbstractAsyncContextManager[FileStream]:
+    def open(
+        self, workspace: str, path: WorkspacePath, wanted: Wanted = EVERYTHING
+    ) -> AbstractAsyncContextManager[FileStream]:
         """Open the regular file at *path*.
 
         Entering raises `SessionNotFound`, `PathNotFound`, `NotAFile`, `NotADirectory` (a file where
-        the path goes on), `NotReadable`, `PathRefused` (a link that leaves) or an `Outage`.
+        the path goes on), `NotReadable`, `PathRefused` (a link that leaves), `TooLarge` or an
+        `Outage`.
         """
 
     @abstractmethod

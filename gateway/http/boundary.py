@@ -7,7 +7,6 @@ from typing import cast
 
 import structlog
 from aiohttp import HttpVersion10, HttpVersion11, web
-from structlog.contextvars import bind_contextvars
 
 from gateway.domain.errors import (
     CredentialsRejected,
@@ -19,10 +18,11 @@ from gateway.domain.errors import (
 )
 from gateway.http.authn import Endpoint
 from gateway.http.connection import Connection
-from gateway.http.context import EXCHANGE, Exchange, request_id, trace_id
+from gateway.http.context import EXCHANGE, Exchange, request_id, traceparent
 from gateway.http.dialects.base import NATIVE, Dialect
 from gateway.http.errors import VersionNotSupported, error_response, headers_of, status_of
 from gateway.telemetry import metrics
+from gateway.telemetry.correlation import REQUEST_ID, TRACEPARENT
 
 log = structlog.get_logger()
 
@@ -40,13 +40,14 @@ async def boundary(request: web.Request, handler: Handler) -> web.StreamResponse
     dialect = endpoint.dialect if isinstance(endpoint, Endpoint) else NATIVE
     exchange = Exchange(
         request_id=request_id(request),
-        trace_id=trace_id(request),
+        traceparent=traceparent(request),
         started_at=monotonic(),
         route=endpoint.route.name if isinstance(endpoint, Endpoint) else _route(request),
         dialect=dialect.name,
     )
     request[EXCHANGE] = exchange
-    bind_contextvars(request_id=exchange.request_id)
+    REQUEST_ID.set(exchange.request_id)
+    TRACEPARENT.set(exchange.traceparent)
     metrics.IN_FLIGHT.inc()
     try:
         response = await _answer(request, handler, dialect, exchange)
@@ -144,5 +145,6 @@ def _report(request: web.Request, exchange: Exchange) -> None:
         org=exchange.org,
         session_id=exchange.session_id,
         executor=exchange.executor,
+        fallback=exchange.fallback,
         outcome=exchange.outcome,
     )

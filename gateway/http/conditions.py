@@ -42,26 +42,35 @@ def etag_of(version: str) -> str:
     return f'"{version}"'
 
 
-def evaluate(method: str, headers: MultiMapping[str], etag: str, modified_at_s: int) -> Outcome:
+def evaluate(
+    method: str, headers: MultiMapping[str], etag: str | None, modified_at_s: int | None
+) -> Outcome:
     """Judge the preconditions in the order of RFC 9110 section 13.2.2.
 
-    A date that is none is ignored; a list of tags that is none matches nothing.
+    A date that is none is ignored, every date is where *modified_at_s* is unknown; a list of tags
+    that is none matches nothing, and no list but `*` matches where there is no *etag*.
     """
     reads = method in ("GET", "HEAD")
     if (wanted := _field(headers, "If-Match")) is not None:
         if not _matches(wanted, etag, weak=False):
             return Outcome.PRECONDITION_FAILED
+    elif modified_at_s is None:
+        pass
     elif modified_at_s > _date(headers, "If-Unmodified-Since", math.inf):
         return Outcome.PRECONDITION_FAILED
     if (held := _field(headers, "If-None-Match")) is not None:
         if _matches(held, etag, weak=True):
             return Outcome.NOT_MODIFIED if reads else Outcome.PRECONDITION_FAILED
+    elif modified_at_s is None:
+        pass
     elif reads and modified_at_s <= _date(headers, "If-Modified-Since", -math.inf):
         return Outcome.NOT_MODIFIED
     return Outcome.PROCEED
 
 
-def range_applies(headers: MultiMapping[str], etag: str, modified_at_s: int, now_s: int) -> bool:
+def range_applies(
+    headers: MultiMapping[str], etag: str | None, modified_at_s: int | None, now_s: int
+) -> bool:
     """Whether `If-Range` is absent or names exactly this version (RFC 9110 section 13.1.5)."""
     value = _field(headers, "If-Range")
     if value is None:
@@ -70,7 +79,7 @@ def range_applies(headers: MultiMapping[str], etag: str, modified_at_s: int, now
         return _matches(value, etag, weak=False)
     # Section 8.8.2.2: a date is a strong validator only if the file cannot change again within
     # the second it names. While that second lasts, it can.
-    return parse_date(value) == modified_at_s < now_s
+    return modified_at_s is not None and parse_date(value) == modified_at_s < now_s
 
 
 def parse_date(text: str) -> int | None:
@@ -114,10 +123,12 @@ def _field(headers: MultiMapping[str], name: str) -> str | None:
     return None if lines is None else ", ".join(lines).strip(" \t")
 
 
-def _matches(value: str, etag: str, *, weak: bool) -> bool:
+def _matches(value: str, etag: str | None, *, weak: bool) -> bool:
     """Whether *value*, `*` or a list of tags, names *etag* (RFC 9110 section 8.8.3.2)."""
     if value == "*":
         return True
+    if etag is None:
+        return False
     if weak:
         return etag.removeprefix("W/") in {tag.removeprefix("W/") for tag in _tags(value)}
     return not etag.startswith("W/") and etag in _tags(value)

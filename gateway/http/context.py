@@ -12,7 +12,7 @@ CLIENT_LEFT = 499  # nginx' code for a client that did not wait for an answer
 Outcome = Literal["ok", "client_left", "broken", "refused", "error"]
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
-_TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 @dataclass(slots=True)
@@ -20,7 +20,7 @@ class Exchange:
     """One request and its answer, as the log line tells it; filled in on the way."""
 
     request_id: str
-    trace_id: str | None
+    traceparent: str | None  # W3C Trace Context, if the caller sent a valid one
     started_at: float  # time.monotonic(): the loop's own time stands still during a turn
     route: str
     dialect: str
@@ -31,7 +31,13 @@ class Exchange:
     org: str | None = None
     session_id: str | None = None
     executor: str | None = None
+    fallback: str | None = None
     outcome: Outcome = "ok"
+
+    @property
+    def trace_id(self) -> str | None:
+        """The trace that the request is a part of."""
+        return self.traceparent.split("-")[1] if self.traceparent else None
 
 
 EXCHANGE = web.RequestKey("exchange", Exchange)
@@ -50,10 +56,10 @@ def new_request_id() -> str:
     return secrets.token_hex(16)
 
 
-def trace_id(request: web.BaseRequest) -> str | None:
-    """The trace that the caller's `traceparent` names (W3C Trace Context), if it names one."""
+def traceparent(request: web.BaseRequest) -> str | None:
+    """The caller's `traceparent` (W3C Trace Context), if it has that form."""
     found = _TRACEPARENT.fullmatch(request.headers.get("traceparent", ""))
-    return found[1] if found else None
+    return found[0] if found else None
 
 
 async def add_common_headers(request: web.Request, response: web.StreamResponse) -> None:

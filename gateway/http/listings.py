@@ -7,7 +7,6 @@ import orjson
 from aiohttp import web
 
 from gateway.domain.model import Entry
-from gateway.http.context import EXCHANGE
 from gateway.http.errors import JSON
 from gateway.http.responses import source_headers
 from gateway.http.transfer import Transfer
@@ -29,8 +28,7 @@ class Form(Protocol):
 
 async def send_listing(request: web.Request, listing: Listing, form: Form) -> web.StreamResponse:
     """Answer with all entries of *listing*; memory does not grow with their number."""
-    headers = {"Content-Type": JSON, **source_headers(listing.source)}
-    request[EXCHANGE].executor = listing.source
+    headers = {"Content-Type": JSON, **source_headers(request, listing)}
     head = form.opening()
     transfer: Transfer | None = None
     held = False

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import re
 import time
 from email.utils import formatdate
 from functools import lru_cache, partial
@@ -9,7 +10,7 @@ from functools import lru_cache, partial
 from aiohttp import web
 
 from gateway.domain.errors import BadParameter
-from gateway.executors.base import FileStream
+from gateway.executors.base import EVERYTHING, FileStream, Walk, Wanted
 from gateway.http.conditions import Outcome, etag_of, evaluate, range_applies
 from gateway.http.context import EXCHANGE
 from gateway.http.disposition import attachment
@@ -19,14 +20,32 @@ from gateway.http.queries import Query
 from gateway.http.ranges import ByteRange, Multipart, Unsatisfiable, parse_range
 from gateway.http.transfer import Transfer
 from gateway.http.turns import TURNS, Turns
+from gateway.service.workspaces import Listing
 
 _SMALL = 256 * 1024  # bytes: read and sent in one go
 HEAD_BYTES = 4096  # bytes that tell the type of a larger file
 _FIRST_YEAR_S = -62_135_596_800  # 0001-01-01
 _ALGORITHMS = {"sha-256": "sha256", "sha-512": "sha512"}
 _WEIGHTS = frozenset(map(str, range(11)))
+_PLAIN_RANGE = re.compile(r"bytes=([0-9]{1,18})-([0-9]{0,18})")
+_PLAIN_TAG = re.compile(r'"([!#-~]{1,128})"')
 
 WORKSPACE_HEADERS = {"Content-Security-Policy": "sandbox; default-src 'none'"}
+
+
+def wanted(request: web.Request) -> Wanted:
+    """What *request* will most likely read of the file it names; see `Wanted`."""
+    headers = request.headers
+    held = _PLAIN_TAG.fullmatch(headers.get("If-None-Match", ""))
+    unless = held[1] if held else None
+    if request.method == "HEAD":
+        return Wanted(0, _SMALL, unless)
+    asked = _PLAIN_RANGE.fullmatch(headers["Range"]) if "Range" in headers else None
+    if asked is None:
+        return Wanted(unless=unless) if unless else EVERYTHING
+    first = int(asked[1])
+    count = int(asked[2]) - first + 1 if asked[2] else None
+    return Wanted(first, count if count is None or count > 0 else None, unless)
 
 
 async def send_file(request: web.Request, stream: FileStream) -> web.StreamResponse:
@@ -35,40 +54,55 @@ async def send_file(request: web.Request, stream: FileStream) -> web.StreamRespo
     Raise `PreconditionFailed`, `RangeNotSatisfiable` or `BadParameter`.
     """
     entry = stream.entry
-    size = entry.size or 0
+    etag = None if entry.version is None else etag_of(entry.version)
     modified_at_s = _modified_at_s(entry.mtime_ns)
-    request[EXCHANGE].executor = stream.source
-    etag = etag_of(entry.version or "")
-    headers = {
-        "ETag": etag,
-        "Last-Modified": _http_date(modified_at_s),
-        **source_headers(stream.source),
-    }
+    headers = source_headers(request, stream)
+    if etag is not None:
+        headers["ETag"] = etag
+    if modified_at_s is not None:
+        headers["Last-Modified"] = _http_date(modified_at_s)
     match evaluate(request.method, request.headers, etag, modified_at_s):
         case Outcome.PRECONDITION_FAILED:
             raise PreconditionFailed("precondition failed")
         case Outcome.NOT_MODIFIED:
             return web.Response(status=304, headers=headers)
-    headers["Accept-Ranges"] = "bytes"
-    ranges = _ranges(request, etag, modified_at_s, size)
-    head = await stream.read(0, size if size <= _SMALL else HEAD_BYTES)
+    size = entry.size
+    ranges = None
+    if size is not None:
+        headers["Accept-Ranges"] = "bytes"
+        ranges = _ranges(request, etag, modified_at_s, size)
+    head = await _head(stream)
+    if size is None and len(head) < HEAD_BYTES:
+        size = len(head)
     content_type = media_type(entry.path.name, head, complete=len(head) == size)
     headers |= WORKSPACE_HEADERS
     headers["Content-Disposition"] = attachment(entry.path.name)
     headers |= await _digest(request, stream)
-    if ranges is not None and len(ranges) > 1:
+    if ranges is not None and len(ranges) > 1 and size is not None and stream.seekable:
         return await _send_parts(request, stream, Multipart(ranges, size, content_type), headers)
     headers["Content-Type"] = content_type
-    if ranges is None:
+    if ranges is None or len(ranges) > 1 or size is None:
         return await _send_span(request, stream, head, 200, 0, size, headers)
-    (wanted,) = ranges
-    headers["Content-Range"] = wanted.content_range(size)
-    return await _send_span(request, stream, head, 206, wanted.first, wanted.length, headers)
+    (part,) = ranges
+    headers["Content-Range"] = part.content_range(size)
+    return await _send_span(request, stream, head, 206, part.first, part.length, headers)
 
 
-def source_headers(source: str) -> dict[str, str]:
-    """Who served it."""
-    return {"X-Workspace-Source": source}
+def source_headers(request: web.Request, source: FileStream | Walk | Listing) -> dict[str, str]:
+    """Who served it, and why not the first in the chain; noted for the log line as well."""
+    exchange = request[EXCHANGE]
+    exchange.executor = source.source
+    if source.fallback is None:
+        return {"X-Workspace-Source": source.source}
+    exchange.fallback = source.fallback
+    return {"X-Workspace-Source": source.source, "X-Workspace-Fallback": source.fallback}
+
+
+async def _head(stream: FileStream) -> bytes:
+    size = stream.entry.size
+    if size is None:
+        return await stream.read(0, HEAD_BYTES)
+    return await stream.read(0, size if size <= _SMALL else HEAD_BYTES)
 
 
 async def _send_span(
@@ -77,11 +111,11 @@ async def _send_span(
     head: bytes,
     status: int,
     first: int,
-    count: int,
+    count: int | None,
     headers: dict[str, str],
 ) -> web.StreamResponse:
     # For HEAD, Response would leave out the length of what is empty.
-    if first + count <= len(head) and request.method != "HEAD":
+    if count is not None and first + count <= len(head) and request.method != "HEAD":
         return web.Response(status=status, body=head[first : first + count], headers=headers)
     response = web.StreamResponse(status=status, headers=headers)
     response.content_length = count
@@ -101,15 +135,15 @@ async def _send_parts(
     response.content_length = multipart.length
     await response.prepare(request)
     transfer = Transfer(request, response)
-    for part_head, wanted in multipart.parts():
+    for part_head, part in multipart.parts():
         await transfer.write(part_head)
-        await transfer.send(stream, wanted.first, wanted.length)
+        await transfer.send(stream, part.first, part.length)
     await transfer.write(multipart.tail)
     return await transfer.end()
 
 
 def _ranges(
-    request: web.Request, etag: str, modified_at_s: int, size: int
+    request: web.Request, etag: str | None, modified_at_s: int | None, size: int
 ) -> list[ByteRange] | None:
     # RFC 9110 section 14.2: Range is defined for GET alone.
     if request.method != "GET" or "Range" not in request.headers:
@@ -132,7 +166,7 @@ async def _digest(request: web.Request, stream: FileStream) -> dict[str, str]:
 async def _digest_of(stream: FileStream, algorithm: str, turns: Turns) -> str:
     """The `Repr-Digest` member of the whole file (RFC 9530)."""
     digest = hashlib.new(_ALGORITHMS[algorithm])
-    async for chunk in stream.chunks(0, stream.entry.size or 0):
+    async for chunk in stream.chunks(0, stream.entry.size):
         await turns.take(partial(digest.update, chunk))
     return f"{algorithm}=:{base64.b64encode(digest.digest()).decode()}:"
 
@@ -156,6 +190,8 @@ def _http_date(seconds: int) -> str:
     return formatdate(seconds, usegmt=True)
 
 
-def _modified_at_s(mtime_ns: int) -> int:
+def _modified_at_s(mtime_ns: int | None) -> int | None:
+    if mtime_ns is None:
+        return None
     # RFC 9110 section 8.8.2.1: never later than the answer itself; and a date must have a name.
     return max(_FIRST_YEAR_S, min(mtime_ns // 10**9, int(time.time())))

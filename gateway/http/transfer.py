@@ -35,10 +35,13 @@ class Transfer:
         await self._pace.wait(self._response.write(data))
         self._exchange.bytes_sent += len(data)
 
-    async def send(self, stream: FileStream, first: int, count: int) -> None:
-        """Send *count* bytes from position *first*; raise `StreamBroken` if there are fewer."""
+    async def send(self, stream: FileStream, first: int, count: int | None) -> None:
+        """Send *count* bytes from position *first*; raise `StreamBroken` if there are fewer.
+
+        None is for a file of unknown size: all there is.
+        """
         descriptor = stream.descriptor
-        if descriptor is None or self._request.secure:
+        if descriptor is None or count is None or self._request.secure:
             async for chunk in stream.chunks(first, count):
                 await self.write(chunk)
             return

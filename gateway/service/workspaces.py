@@ -9,7 +9,7 @@ import structlog
 from gateway.domain.errors import ForeignSession, TooLarge
 from gateway.domain.model import Entry, Kind, Principal, Scope, SessionId
 from gateway.domain.paths import WorkspacePath
-from gateway.executors.base import Executor, FileStream, Selection, Walk
+from gateway.executors.base import EVERYTHING, Executor, FileStream, Selection, Walk, Wanted
 from gateway.service import cursors
 
 audit = structlog.get_logger("audit")
@@ -44,11 +44,15 @@ class Workspaces:
 
     @asynccontextmanager
     async def open(
-        self, principal: Principal, session_id: SessionId, path: WorkspacePath
+        self,
+        principal: Principal,
+        session_id: SessionId,
+        path: WorkspacePath,
+        wanted: Wanted = EVERYTHING,
     ) -> AsyncIterator[FileStream]:
         """Open a file for download; raise `TooLarge` if it is over the limit, and all verdicts."""
         _authorize(principal, session_id, Scope.FILES_READ)
-        async with self._executor.open(session_id, path) as stream:
+        async with self._executor.open(session_id, path, wanted) as stream:
             size = stream.entry.size
             if size is not None and size > self.bounds.file:
                 raise TooLarge(f"file exceeds maximum size limit ({_size(self.bounds.file)})")
@@ -88,6 +92,7 @@ class Listing:
         # Directories at this level are not entered although that was asked for.
         self._floor = len(wanted.path.parts) + bounds.depth if wanted.depth is None else None
         self.source = walk.source
+        self.fallback = walk.fallback
         self.next_cursor: str | None = None
         self.truncated = False
 

@@ -9,6 +9,7 @@ import orjson
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from gateway.telemetry.correlation import add_request_id
 from gateway.telemetry.sink import Sink
 
 _LONG = frozenset({"exception", "stack"})  # what the console shows over several lines
@@ -44,7 +45,7 @@ def configure() -> None:
     """Send structlog's events and every other library's records to standard error, in one form."""
     sink = Sink(_lost)
     shared: list[Processor] = [
-        structlog.contextvars.merge_contextvars,
+        add_request_id,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]

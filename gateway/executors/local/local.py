@@ -5,11 +5,23 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, field_validator
+from pydantic import Field, field_validator
 
+from gateway.config.model import ExecutorConfig
 from gateway.domain.errors import Unavailable
 from gateway.domain.paths import WorkspacePath
-from gateway.executors.base import Executor, FileStream, Health, Selection, Walk
+from gateway.executors.base import (
+    EVERYTHING,
+    Capabilities,
+    Executor,
+    FileStream,
+    Health,
+    Links,
+    Proof,
+    Selection,
+    Walk,
+    Wanted,
+)
 from gateway.executors.local.opening import Opener, Opening
 from gateway.executors.local.pool import Pool
 from gateway.executors.local.readahead import ListedWalk, LocalWalk
@@ -22,16 +34,16 @@ _READERS = 32  # wait for disks, not for the processor
 _WALKERS = 4  # compete with the loop for the GIL
 
 
-class LocalConfig(BaseModel):
+class LocalConfig(ExecutorConfig):
     """Where the workspaces are: each is a directory in *root*, named like its session.
 
     Absolute links below *sandbox_prefix*, where the sandbox has mounted the workspace, are taken
     from the workspace's root. *resolver* forces one way of resolving paths.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     type: Literal["local"]
+    # A slow reader holds one as long as it reads, and costs next to nothing.
+    concurrency: int = Field(default=4096, ge=1)
     root: str
     resolver: Wish = "auto"
     sandbox_prefix: str | None = None
@@ -58,7 +70,10 @@ class LocalConfig(BaseModel):
 class Local(Executor):
     """Reads by descriptors that were resolved below the workspace's directory, never by a path."""
 
-    Config: ClassVar[type[BaseModel]] = LocalConfig
+    Config: ClassVar[type[ExecutorConfig]] = LocalConfig
+    capabilities = Capabilities(
+        ranges=True, versions=True, raw_names=True, links=Links.RESOLVED, proof=Proof.LENGTH
+    )
 
     def __init__(
         self, name: str, root: Root, resolver: Resolver, readers: Pool, walkers: Pool
@@ -100,7 +115,9 @@ class Local(Executor):
             return Health(ready=False, details=details)
         return Health(ready=True, details=details)
 
-    def open(self, workspace: str, path: WorkspacePath) -> AbstractAsyncContextManager[FileStream]:
+    def open(
+        self, workspace: str, path: WorkspacePath, wanted: Wanted = EVERYTHING
+    ) -> AbstractAsyncContextManager[FileStream]:
         """Open the regular file at *path*; a link on the way is followed if it stays inside."""
         return Opening(self._opener, workspace, path)
 

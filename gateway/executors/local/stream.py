@@ -51,8 +51,9 @@ class LocalStream(FileStream):
             return data
         return data + await self._from_disk(first + len(data), count - len(data))
 
-    async def chunks(self, first: int, count: int) -> AsyncIterator[bytes]:
+    async def chunks(self, first: int, count: int | None) -> AsyncIterator[bytes]:
         """Yield exactly *count* bytes from position *first*, 256 KiB at a time."""
+        assert count is not None  # the size of an open file is known
         end = first + count
         for number, position in enumerate(range(first, end, PIECE), 1):
             yield await self.read(position, min(PIECE, end - position))

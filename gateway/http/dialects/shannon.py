@@ -14,7 +14,7 @@ from gateway.http.dialects import shannon_sdk
 from gateway.http.dialects.base import Dialect, Route, path_parameter, session_id_parameter
 from gateway.http.listings import Form, send_listing, where_it_goes_on
 from gateway.http.queries import Query
-from gateway.http.responses import send_file
+from gateway.http.responses import send_file, wanted
 from gateway.service.selection import Selector
 from gateway.service.workspaces import Listed, Listing, Workspaces
 
@@ -54,7 +54,7 @@ class Shannon(Dialect):
         """`GET …/files/{path}`: the file's bytes."""
         session_id = session_id_parameter(request)
         path = path_parameter(request)
-        async with self._workspaces.open(principal, session_id, path) as stream:
+        async with self._workspaces.open(principal, session_id, path, wanted(request)) as stream:
             if shannon_sdk.asks(request):
                 return await shannon_sdk.send_file(request, stream)
             return await send_file(request, stream)
@@ -98,7 +98,7 @@ def _entry(entry: Entry) -> dict[str, Any]:
         "path": rooted,
         "size": entry.size or 0,
         "is_dir": entry.kind is Kind.DIRECTORY,
-        "modified_at": _iso(entry.mtime_ns // 1_000_000_000),
+        "modified_at": None if entry.mtime_ns is None else _iso(entry.mtime_ns // 1_000_000_000),
     }
     if entry.is_link:
         shown["is_symlink"] = True

@@ -8,10 +8,9 @@ from functools import partial
 import orjson
 from aiohttp import web
 
-from gateway.domain.errors import StreamBroken
+from gateway.domain.errors import StreamBroken, Unavailable
 from gateway.domain.model import Entry, Kind
 from gateway.executors.base import FileStream
-from gateway.http.context import EXCHANGE
 from gateway.http.errors import JSON
 from gateway.http.listings import where_it_goes_on
 from gateway.http.media_types import is_text, media_type
@@ -58,7 +57,9 @@ async def send_file(request: web.Request, stream: FileStream) -> web.StreamRespo
     tells; memory does not grow with it.
     """
     entry = stream.entry
-    size = entry.size or 0
+    size = entry.size
+    if size is None:
+        raise Unavailable("the executor does not say how large the file is")
     head = await stream.read(0, min(size, HEAD_BYTES))
     content_type = media_type(entry.path.name, head, complete=len(head) == size)
     turns = request.config_dict[TURNS]
@@ -68,9 +69,9 @@ async def send_file(request: web.Request, stream: FileStream) -> web.StreamRespo
         content_type = "application/octet-stream"
     envelope = {"success": True, "content_type": content_type, "size_bytes": size}
     content = _escaped(stream, size, turns) if is_plain else _base64(stream, size, turns)
-    response = web.StreamResponse(headers={"Content-Type": JSON, **source_headers(stream.source)})
+    headers = {"Content-Type": JSON, **source_headers(request, stream)}
+    response = web.StreamResponse(headers=headers)
     await response.prepare(request)
-    request[EXCHANGE].executor = stream.source
     if request.method == "HEAD":
         return response
     transfer = Transfer(request, response)

@@ -40,7 +40,7 @@ def test_show_fills_in_the_defaults_and_can_be_read_back(tmp_path, monkeypatch):
     shown = yaml.safe_load(text)
     assert shown["server"]["header_timeout"] == "0.5s"
     assert shown["limits"]["file"] == "1MiB"
-    assert shown["placement"] == {"default": {"executor": "a"}}
+    assert shown["placement"]["default"] == {"executor": "a", "fallback": []}
     again = tmp_path / "again.yaml"
     again.write_text(text)
     assert read_config(str(again)) == read_config(str(file))

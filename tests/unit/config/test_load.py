@@ -195,6 +195,11 @@ BAD = {
         "c.yaml:1: placement: is missing: with several executors, default.executor must name one "
         "of them"
     ],
+    "executors: {a: {type: local, root: /x}}\nplacement:\n  default: {executor: a, fallback: [a]}\n"
+    "  rules: [{session: x, executor: a, fallback: [b]}]": [
+        "c.yaml:3: placement.default.fallback.0: 'a' has been asked already in this route",
+        "c.yaml:4: placement.rules.0.fallback.0: no executor 'b'",
+    ],
     "executors: {a: {type: local, root: /x}}\nplacement: {default: {}}": [
         "c.yaml:2: placement.default.executor: is missing"
     ],
