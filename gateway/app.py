@@ -8,9 +8,11 @@ import structlog
 from aiohttp import web
 
 from gateway.auth.authenticator import Authenticator
-from gateway.config.model import Config, Key
+from gateway.config.model import Config, Key, Route
 from gateway.domain.model import Principal, Scope
 from gateway.executors.base import Executor
+from gateway.executors.fallback import Fallback
+from gateway.executors.guarded import Guarded
 from gateway.executors.registry import executor_class
 from gateway.http.authn import Endpoint, Gate
 from gateway.http.boundary import boundary
@@ -21,6 +23,7 @@ from gateway.http.health import HealthRoutes, Lifecycle
 from gateway.http.pace import PACE_LIMITS, PaceLimits
 from gateway.http.throttle import Throttle
 from gateway.http.turns import TURNS, Turns
+from gateway.service.placement import Placement
 from gateway.service.workspaces import Bounds, Workspaces
 
 log = structlog.get_logger()
@@ -45,8 +48,12 @@ async def wired(config: Config, lifecycle: Lifecycle) -> AsyncIterator[Apps]:
     """Start what *config* names and yield the applications on top of it."""
     async with AsyncExitStack() as stack:
         executors = {
-            name: await stack.enter_async_context(
-                executor_class(section.type).running(name, section)
+            name: Guarded(
+                await stack.enter_async_context(
+                    executor_class(section.type).running(name, section)
+                ),
+                section,
+                config.limits.file,
             )
             for name, section in config.executors.items()
         }
@@ -72,10 +79,21 @@ def _application() -> web.Application:
 def _dialects(config: Config, executors: Mapping[str, Executor]) -> list[Dialect]:
     limits = config.limits
     workspaces = Workspaces(
-        executors[config.placement.default.executor],
+        _placement(config, executors),
         Bounds(limits.file, limits.list_entries, limits.depth),
     )
     return [Shannon(workspaces)]
+
+
+def _placement(config: Config, executors: Mapping[str, Executor]) -> Placement:
+    def chain(route: Route) -> Executor:
+        names = (route.executor, *route.fallback)
+        if len(names) == 1:
+            return executors[route.executor]
+        return Fallback([executors[name] for name in names], config.placement.deadline)
+
+    rules = [(rule.session, chain(rule)) for rule in config.placement.rules]
+    return Placement(chain(config.placement.default), rules)
 
 
 def _gate(config: Config, lifecycle: Lifecycle) -> Gate:

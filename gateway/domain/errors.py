@@ -20,7 +20,8 @@ GatewayError
     TooLarge                over a limit
   Outage                    not an answer: another executor may know better
     WorkspaceGone           the backend no longer has, or never had, the workspace
-    Unavailable             the executor cannot be reached or cannot work
+    Unavailable             the executor cannot do its work
+      Unreachable           there is no connection to it
       Busy                  all its slots are taken
       CircuitOpen           it has failed so often that it is left alone for a while
     TimedOut                no answer in time
@@ -138,9 +139,15 @@ class WorkspaceGone(Outage):
 
 
 class Unavailable(Outage):
-    """The executor cannot be reached, or cannot do its work."""
+    """The executor cannot do its work."""
 
     code = "unavailable"
+
+
+class Unreachable(Unavailable):
+    """There is no connection to the executor; no workspace can have caused that."""
+
+    code = "unreachable"
 
 
 class Busy(Unavailable):

@@ -83,7 +83,7 @@ class FileStream(ABC):
     *source* names the executor that answered; *fallback* is the code of the `Outage` why an
     earlier one in the chain did not. *entry* is of the open file itself. *descriptor*, if there is
     one, may be sent from by position while the stream is open. Parts of a stream that is not
-    *seekable* cost what stands before them.
+    *seekable* cost what stands before them. Of one that is *complete* the backend has given all.
     """
 
     source: str
@@ -91,6 +91,7 @@ class FileStream(ABC):
     entry: Entry
     descriptor: int | None = None
     seekable: bool = True
+    complete: bool = False
 
     @abstractmethod
     async def read(self, first: int, count: int) -> bytes:
@@ -122,24 +123,17 @@ class Walk(ABC):
 
 
 class Executor(ABC):
-    """Gives access to the workspaces of one backend.
+    """Gives access to workspaces.
 
-    A plug-in names its frozen config model in `Config` and is made by `running`, which gives
-    back everything it holds when it is left. What is raised while something is being entered is a
-    verdict of `domain.errors` and can still become another answer: entering ends only when the
-    backend has committed itself, with a status, a type and the first bytes.
+    What is raised while something is being entered is a verdict of `domain.errors` and can still
+    become another answer: entering ends only when the backend has committed itself, with a status,
+    a type and the first bytes.
     """
 
-    Config: ClassVar[type[ExecutorConfig]]
     capabilities: Capabilities
 
     def __init__(self, name: str) -> None:
         self.name = name
-
-    @classmethod
-    @abstractmethod
-    def running(cls, name: str, config: Any) -> AbstractAsyncContextManager[Self]:
-        """Start the executor that the config calls *name*; *config* is an instance of `Config`."""
 
     @abstractmethod
     async def probe(self) -> Health:
@@ -172,4 +166,21 @@ class Executor(ABC):
         never enters a linked directory. An entry that cannot be read is yielded with a `problem`;
         it is not the end of the listing. Entering raises what `open` raises, with `NotADirectory`
         for a file.
+        """
+
+
+class Plugin(Executor):
+    """An executor that a config can name: it reaches one backend.
+
+    *Config* is its frozen config model.
+    """
+
+    Config: ClassVar[type[ExecutorConfig]]
+
+    @classmethod
+    @abstractmethod
+    def running(cls, name: str, config: Any) -> AbstractAsyncContextManager[Self]:
+        """Start the executor that the config calls *name*; *config* is an instance of `Config`.
+
+        Leaving gives back everything it holds.
         """

@@ -6,16 +6,16 @@ from importlib import import_module
 from importlib.metadata import entry_points
 
 from gateway.executors.all import EXECUTORS
-from gateway.executors.base import Executor
+from gateway.executors.base import Plugin
 
 GROUP = "workspace_gateway.executors"
 """The entry-point group in which other distributions offer executors: `type = "module:Class"`."""
 
 
-def executor_class(type_name: str) -> type[Executor]:
+def executor_class(type_name: str) -> type[Plugin]:
     """Import and return the executor of that type; raise KeyError if there is none."""
     module, _, name = _places()[type_name].partition(":")
-    found: type[Executor] = getattr(import_module(module), name)
+    found: type[Plugin] = getattr(import_module(module), name)
     return found
 
 

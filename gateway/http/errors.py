@@ -50,6 +50,7 @@ STATUS: Mapping[type[GatewayError], int] = {
     errors.Outage: 502,
     errors.WorkspaceGone: 404,
     errors.Unavailable: 502,
+    errors.Unreachable: 502,
     errors.Busy: 502,
     errors.CircuitOpen: 502,
     errors.TimedOut: 502,

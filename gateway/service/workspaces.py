@@ -9,8 +9,9 @@ import structlog
 from gateway.domain.errors import ForeignSession, TooLarge
 from gateway.domain.model import Entry, Kind, Principal, Scope, SessionId
 from gateway.domain.paths import WorkspacePath
-from gateway.executors.base import EVERYTHING, Executor, FileStream, Selection, Walk, Wanted
+from gateway.executors.base import EVERYTHING, FileStream, Selection, Walk, Wanted
 from gateway.service import cursors
+from gateway.service.placement import Placement
 
 audit = structlog.get_logger("audit")
 
@@ -38,8 +39,8 @@ class Listed:
 class Workspaces:
     """The use cases around workspace files."""
 
-    def __init__(self, executor: Executor, bounds: Bounds) -> None:
-        self._executor = executor
+    def __init__(self, placement: Placement, bounds: Bounds) -> None:
+        self._placement = placement
         self.bounds = bounds
 
     @asynccontextmanager
@@ -52,7 +53,7 @@ class Workspaces:
     ) -> AsyncIterator[FileStream]:
         """Open a file for download; raise `TooLarge` if it is over the limit, and all verdicts."""
         _authorize(principal, session_id, Scope.FILES_READ)
-        async with self._executor.open(session_id, path, wanted) as stream:
+        async with self._placement.executor_of(session_id).open(session_id, path, wanted) as stream:
             size = stream.entry.size
             if size is not None and size > self.bounds.file:
                 raise TooLarge(f"file exceeds maximum size limit ({_size(self.bounds.file)})")
@@ -72,7 +73,7 @@ class Workspaces:
         """Begin a listing; raise `BadParameter` for a cursor that is none, and all verdicts."""
         _authorize(principal, session_id, Scope.FILES_READ)
         after = cursors.decode(wanted.cursor, wanted.path) if wanted.cursor is not None else None
-        async with self._executor.walk(
+        async with self._placement.executor_of(session_id).walk(
             session_id,
             wanted.path,
             depth=wanted.depth or self.bounds.depth,

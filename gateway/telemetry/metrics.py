@@ -53,6 +53,28 @@ AUTH_FAILURES = Counter(
     _PREFIX + "auth_failures_total", "Requests without a valid credential.", ["reason"]
 )
 THROTTLED = Counter(_PREFIX + "throttled_total", "Requests over a rate limit.", ["limit"])
+EXECUTOR_REQUESTS = Counter(
+    _PREFIX + "executor_requests_total",
+    "Calls of executors; outcome is ok, refused (a verdict), cancelled or the kind of outage.",
+    ["executor", "operation", "outcome"],
+)
+EXECUTOR_DURATION = Histogram(
+    _PREFIX + "executor_request_duration_seconds",
+    "Until the executor's answer began, or failed to.",
+    ["executor", "operation"],
+    buckets=_SECONDS,
+)
+FALLBACKS = Counter(
+    _PREFIX + "executor_fallbacks_total",
+    "Times that the next executor of a route was asked.",
+    ["from", "to", "reason"],
+)
+CIRCUIT = Gauge(
+    _PREFIX + "executor_circuit_state",
+    "0: closed, 1: half open, 2: open, so that the executor is not asked.",
+    ["executor"],
+    multiprocess_mode="max",
+)
 BUILD_INFO = Gauge(
     _PREFIX + "build_info",
     "Always 1; the labels say what runs.",
@@ -89,6 +111,35 @@ class RouteMetrics:
 def of_route(route: str) -> RouteMetrics:
     """The metrics of the route with this template."""
     return RouteMetrics(route)
+
+
+class ExecutorMetrics:
+    """The metrics of one executor, looked up once."""
+
+    def __init__(self, executor: str) -> None:
+        self.circuit = CIRCUIT.labels(executor)
+        self._executor = executor
+        self._requests: dict[tuple[str, str], Counter] = {}
+        self._durations: dict[str, Histogram] = {}
+
+    def count(self, operation: str, outcome: str, duration_s: float) -> None:
+        """Count one call."""
+        requests = self._requests.get((operation, outcome))
+        if requests is None:
+            requests = EXECUTOR_REQUESTS.labels(self._executor, operation, outcome)
+            self._requests[operation, outcome] = requests
+        requests.inc()
+        durations = self._durations.get(operation)
+        if durations is None:
+            durations = EXECUTOR_DURATION.labels(self._executor, operation)
+            self._durations[operation] = durations
+        durations.observe(duration_s)
+
+
+@lru_cache(256)
+def of_executor(executor: str) -> ExecutorMetrics:
+    """The metrics of the executor with this name."""
+    return ExecutorMetrics(executor)
 
 
 def expose() -> bytes:

@@ -68,6 +68,7 @@ async def test_a_request_is_one_line_with_these_fields(observed: tuple[Process, 
         "org": "acme",
         "session_id": "s1",
         "executor": "local",
+        "fallback": None,
         "outcome": "ok",
     }
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z", audit.pop("timestamp"))
@@ -191,10 +192,16 @@ async def test_metrics_have_the_names_and_labels_that_are_documented(
     assert samples['auth_failures_total{reason="unknown"}'] == "1.0"
     assert samples['auth_failures_total{reason="missing"}'] == "1.0"
     assert samples['throttled_total{limit="requests_per_minute"}'] == "1.0"
+    opens = 'executor_requests_total{executor="local",operation="open",outcome='
+    assert (samples[opens + '"ok"}'], samples[opens + '"refused"}']) == ("1.0", "1.0")
+    opened = 'executor_request_duration_seconds_count{executor="local",operation="open"}'
+    assert samples[opened] == "2.0"
+    assert samples['executor_circuit_state{executor="local"}'] == "0.0"
     assert [v for name, v in samples.items() if name.startswith("build_info{")] == ["1.0"]
     labels = set(re.findall(r"[{,](\w+)=", text))
     assert labels <= {"route", "method", "code", "le", "limit", "reason", "version"} | {
         "python", "implementation", "major", "minor", "patchlevel", "generation"
+    } | {"executor", "operation", "outcome"
     }  # fmt: skip
     assert "acme" not in text
     assert "a.txt" not in text

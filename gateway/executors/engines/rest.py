@@ -18,6 +18,7 @@ from gateway.domain.errors import (
     StreamBroken,
     TimedOut,
     Unavailable,
+    Unreachable,
 )
 from gateway.executors.engines.connecting import RemoteConfig, connector
 from gateway.telemetry.correlation import REQUEST_ID, TRACEPARENT
@@ -148,8 +149,8 @@ class RestEngine:
         """Send *ask* and yield the answer once its head is there, if its status is *expected*.
 
         Raises what *refusals* has for another status, `AuthRejected` for 401 and 403,
-        `Unavailable` for 429 and 5xx or when there is no connection, `TimedOut`, and
-        `ProtocolFault` for all else: redirects are never followed.
+        `Unavailable` for 429 and 5xx, `Unreachable`, `TimedOut`, and `ProtocolFault` for all
+        else: redirects are never followed.
         """
         response = await self._response(ask)
         try:
@@ -180,7 +181,7 @@ class RestEngine:
         except (aiohttp.ServerTimeoutError, TimeoutError) as exc:
             raise TimedOut("the executor did not answer in time") from exc
         except (aiohttp.ClientConnectionError, OSError) as exc:
-            raise Unavailable("the executor cannot be reached") from exc
+            raise Unreachable("the executor cannot be reached") from exc
         except (aiohttp.ClientError, ValueError) as exc:
             raise ProtocolFault("the executor's answer is malformed") from exc
 

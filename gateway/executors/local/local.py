@@ -13,10 +13,10 @@ from gateway.domain.paths import WorkspacePath
 from gateway.executors.base import (
     EVERYTHING,
     Capabilities,
-    Executor,
     FileStream,
     Health,
     Links,
+    Plugin,
     Proof,
     Selection,
     Walk,
@@ -67,7 +67,7 @@ class LocalConfig(ExecutorConfig):
         return path
 
 
-class Local(Executor):
+class Local(Plugin):
     """Reads by descriptors that were resolved below the workspace's directory, never by a path."""
 
     Config: ClassVar[type[ExecutorConfig]] = LocalConfig

@@ -1,0 +1,138 @@
+"""Several executors that answer as one: the next is asked when one gives no answer."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from types import TracebackType
+from typing import Generic, TypeVar
+
+from gateway.domain.errors import (
+    Outage,
+    SessionNotFound,
+    TimedOut,
+    Unavailable,
+    WorkspaceGone,
+)
+from gateway.domain.paths import WorkspacePath
+from gateway.executors.base import (
+    EVERYTHING,
+    Executor,
+    FileStream,
+    Health,
+    Selection,
+    Walk,
+    Wanted,
+)
+from gateway.telemetry import metrics
+
+T = TypeVar("T", bound=FileStream | Walk)
+
+_RESERVED = 0.25  # of the deadline, for the last executor
+
+
+class Fallback(Executor):
+    """Asks the executors of *chain* in turn, all within *deadline_s* up to the first byte.
+
+    An `Outage` of one, or that it has no such session, makes the next one's answer count. Any other
+    verdict is the answer. What is promised is what the first of them can do.
+    """
+
+    def __init__(self, chain: Sequence[Executor], deadline_s: float) -> None:
+        super().__init__(chain[0].name)
+        self.capabilities = chain[0].capabilities
+        self._chain = chain
+        self._deadline_s = deadline_s
+
+    async def probe(self) -> Health:
+        """Ready if one of them is."""
+        found = [await executor.probe() for executor in self._chain]
+        ready = {e.name: str(health.ready) for e, health in zip(self._chain, found, strict=True)}
+        return Health(any(health.ready for health in found), ready)
+
+    def open(
+        self, workspace: str, path: WorkspacePath, wanted: Wanted = EVERYTHING
+    ) -> AbstractAsyncContextManager[FileStream]:
+        """Open at the first that answers."""
+        return _Asking(
+            self._chain, self._deadline_s, lambda executor: executor.open(workspace, path, wanted)
+        )
+
+    def walk(
+        self,
+        workspace: str,
+        path: WorkspacePath,
+        *,
+        depth: int,
+        after: WorkspacePath | None = None,
+        selection: Selection | None = None,
+    ) -> AbstractAsyncContextManager[Walk]:
+        """Walk at the first that answers."""
+        return _Asking(
+            self._chain,
+            self._deadline_s,
+            lambda executor: executor.walk(
+                workspace, path, depth=depth, after=after, selection=selection
+            ),
+        )
+
+
+class _Asking(AbstractAsyncContextManager[T], Generic[T]):
+    """Entered with the answer of the first executor that has one."""
+
+    def __init__(
+        self,
+        chain: Sequence[Executor],
+        deadline_s: float,
+        call: Callable[[Executor], AbstractAsyncContextManager[T]],
+    ) -> None:
+        self._chain = chain
+        self._deadline_s = deadline_s
+        self._call = call
+        self._inner: AbstractAsyncContextManager[T] | None = None
+
+    async def __aenter__(self) -> T:
+        ends_at = asyncio.get_running_loop().time() + self._deadline_s
+        *others, last = self._chain
+        failures: list[Outage] = []
+        for executor, following in zip(others, self._chain[1:], strict=True):
+            try:
+                return self._marked(
+                    await self._entered(executor, ends_at - _RESERVED * self._deadline_s), failures
+                )
+            except Outage as exc:
+                failures.append(exc)
+            metrics.FALLBACKS.labels(executor.name, following.name, failures[-1].code).inc()
+        try:
+            return self._marked(await self._entered(last, ends_at), failures)
+        except Outage as exc:
+            failures.append(exc)
+        if all(isinstance(failure, WorkspaceGone) for failure in failures):
+            raise SessionNotFound("session not found") from failures[0]
+        raise Unavailable("no executor could answer") from failures[0]
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        exc: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        assert self._inner is not None
+        await self._inner.__aexit__(kind, exc, trace)
+
+    async def _entered(self, executor: Executor, until: float) -> T:
+        inner = self._call(executor)
+        try:
+            async with asyncio.timeout_at(until):
+                product = await inner.__aenter__()
+        except TimeoutError as exc:
+            raise TimedOut("the executor did not answer in time") from exc
+        except SessionNotFound as exc:
+            raise WorkspaceGone(exc.message) from exc
+        self._inner = inner
+        return product
+
+    @staticmethod
+    def _marked(product: T, failures: Sequence[Outage]) -> T:
+        if failures:
+            product.fallback = failures[0].code
+        return product
