@@ -1,0 +1,129 @@
+"""An executor that does what a test has written down, call by call."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+
+from gateway.domain.model import Entry, Kind
+from gateway.domain.paths import WorkspacePath
+from gateway.executors.base import (
+    EVERYTHING,
+    Capabilities,
+    Executor,
+    FileStream,
+    Health,
+    Links,
+    Proof,
+    Selection,
+    Walk,
+    Wanted,
+)
+
+PATH = WorkspacePath.parse(b"a.txt")
+
+Step = BaseException | float | Callable[[], Awaitable[None]] | None
+"""Before a call is entered: raise, wait so many seconds, await something, or nothing."""
+
+
+class Stream(FileStream):
+    def __init__(self, source: str, pieces: Sequence[bytes | Step], size: int | None) -> None:
+        self.source = source
+        self.entry = Entry(PATH, Kind.FILE, size, 0, 0o644)
+        self.pieces = pieces
+
+    async def read(self, first: int, count: int) -> bytes:
+        return b"".join([chunk async for chunk in self.chunks(first, count)])[:count]
+
+    async def chunks(self, first: int, count: int | None) -> AsyncIterator[bytes]:
+        for piece in self.pieces:
+            if isinstance(piece, bytes):
+                yield piece
+            else:
+                await take(piece)
+
+
+class Batches(Walk):
+    def __init__(self, source: str, batches: Sequence[Sequence[Entry] | Step]) -> None:
+        self.source = source
+        self.batches = batches
+
+    async def __aiter__(self) -> AsyncIterator[Sequence[Entry]]:
+        for batch in self.batches:
+            if isinstance(batch, Sequence):
+                yield batch
+            else:
+                await take(batch)
+
+
+class Scripted(Executor):
+    """Takes one of *steps* at each call; when they are used up, every call succeeds."""
+
+    def __init__(
+        self,
+        name: str,
+        *steps: Step,
+        pieces: Sequence[bytes | Step] = (b"hello",),
+        size: int | None = 5,
+        batches: Sequence[Sequence[Entry] | Step] = (),
+        per_workspace: int | None = None,
+        complete: bool = False,
+    ) -> None:
+        super().__init__(name)
+        self.capabilities = Capabilities(
+            ranges=True,
+            versions=False,
+            raw_names=True,
+            links=Links.HIDDEN,
+            proof=Proof.LENGTH,
+            per_workspace=per_workspace,
+        )
+        self.steps = list(steps)
+        self.calls = 0
+        self.open_now = 0
+        self.most_open = 0
+        self.stream = Stream(name, pieces, size)
+        self.stream.complete = complete
+        self.batches = Batches(name, batches)
+
+    async def probe(self) -> Health:
+        return Health(ready=True)
+
+    @asynccontextmanager
+    async def open(
+        self, workspace: str, path: WorkspacePath, wanted: Wanted = EVERYTHING
+    ) -> AsyncIterator[FileStream]:
+        async with self._entered():
+            yield self.stream
+
+    @asynccontextmanager
+    async def walk(
+        self,
+        workspace: str,
+        path: WorkspacePath,
+        *,
+        depth: int,
+        after: WorkspacePath | None = None,
+        selection: Selection | None = None,
+    ) -> AsyncIterator[Walk]:
+        async with self._entered():
+            yield self.batches
+
+    @asynccontextmanager
+    async def _entered(self) -> AsyncIterator[None]:
+        self.calls += 1
+        self.open_now += 1
+        self.most_open = max(self.most_open, self.open_now)
+        try:
+            await take(self.steps.pop(0) if self.steps else None)
+            yield
+        finally:
+            self.open_now -= 1
+
+
+async def take(step: Step) -> None:
+    if isinstance(step, BaseException):
+        raise step
+    if isinstance(step, float):
+        await asyncio.sleep(step)
+    elif step is not None:
+        await step()

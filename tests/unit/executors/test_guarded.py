@@ -1,0 +1,263 @@
+"""The guard: deadlines, slots, retries, and what may come out of an executor."""
+
+import asyncio
+import contextlib
+import time
+
+import pytest
+
+from gateway.config.model import ExecutorConfig, Timeouts
+from gateway.domain.errors import (
+    AuthRejected,
+    Busy,
+    CircuitOpen,
+    GatewayError,
+    PathNotFound,
+    ProtocolFault,
+    SessionNotFound,
+    StreamBroken,
+    TimedOut,
+    Unavailable,
+    Unreachable,
+    Unsupported,
+    WorkspaceGone,
+)
+from gateway.domain.model import Entry, Kind
+from gateway.domain.paths import WorkspacePath
+from gateway.executors.circuit import State
+from gateway.executors.guarded import Guarded
+from tests.unit.executors.scripted import PATH, Scripted
+
+ENTRY = Entry(PATH, Kind.FILE, 5, 0, 0o644)
+
+
+def guarded(
+    inner: Scripted, *, concurrency: int = 9, most: int = 100, **timeouts: float
+) -> Guarded:
+    limits = {"connect": 1.0, "first_byte": 0.2, "idle": 0.2, "total": 5.0, **timeouts}
+    config = ExecutorConfig.model_construct(
+        type="scripted", concurrency=concurrency, timeout=Timeouts.model_construct(**limits)
+    )
+    return Guarded(inner, config, most)
+
+
+async def content(guard: Guarded, workspace: str = "s1", count: int | None = 5) -> bytes:
+    async with guard.open(workspace, PATH) as stream:
+        return b"".join([chunk async for chunk in stream.chunks(0, count)])
+
+
+async def test_what_an_executor_gives_passes_through():
+    guard = guarded(Scripted("x", batches=[[ENTRY], [ENTRY]]))
+
+    assert await content(guard) == b"hello"
+    async with guard.open("s1", PATH) as stream:
+        assert await stream.read(0, 5) == b"hello"
+        assert (stream.source, stream.fallback) == ("x", None)
+    async with guard.walk("s1", WorkspacePath.ROOT, depth=1) as walk:
+        assert [batch async for batch in walk] == [[ENTRY], [ENTRY]]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        PathNotFound("path not found"),
+        SessionNotFound("session not found"),
+        WorkspaceGone("gone"),
+        AuthRejected("no"),
+        Unsupported("no"),
+        ProtocolFault("what?"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+async def test_a_verdict_passes_through_after_one_call(error):
+    inner = Scripted("x", error)
+
+    with pytest.raises(type(error)):
+        await content(guarded(inner))
+
+    assert inner.calls == 1
+    assert inner.open_now == 0
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ValueError("secret"),
+        KeyError("x"),
+        ConnectionResetError(),
+        RecursionError(),
+        StreamBroken("early"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+async def test_anything_else_is_a_fault_of_the_executor(error):
+    with pytest.raises(ProtocolFault) as caught:
+        await content(guarded(Scripted("x", error)))
+
+    assert "secret" not in caught.value.message
+
+
+@pytest.mark.parametrize("error", [Unavailable("503"), Unreachable("refused")])
+async def test_an_unavailable_backend_is_asked_once_more(error):
+    inner = Scripted("x", error)
+
+    assert await content(guarded(inner)) == b"hello"
+    assert inner.calls == 2
+
+
+async def test_and_not_twice_more():
+    inner = Scripted("x", Unavailable("503"), Unavailable("503"))
+
+    with pytest.raises(Unavailable):
+        await content(guarded(inner))
+
+    assert inner.calls == 2
+
+
+async def test_retries_stay_within_a_budget():
+    inner = Scripted("x", *[Unavailable("503")] * 1000)
+    guard = guarded(inner)
+
+    for _ in range(100):  # one workspace: the circuit stays closed
+        with pytest.raises(Unavailable):
+            await content(guard)
+
+    assert 100 + 10 <= inner.calls <= 100 + 20
+
+
+async def test_an_answer_that_does_not_begin_is_a_timeout():
+    began = time.monotonic()
+
+    with pytest.raises(TimedOut):
+        await content(guarded(Scripted("x", 5.0)))
+
+    assert time.monotonic() - began < 1
+
+
+async def test_a_timeout_that_the_executor_raises_is_one():
+    with pytest.raises(TimedOut):
+        await content(guarded(Scripted("x", TimeoutError())))
+
+
+async def test_a_stream_that_falls_silent_is_broken():
+    inner = Scripted("x", pieces=[b"he", 5.0, b"llo"])
+
+    with pytest.raises(StreamBroken):
+        await content(guarded(inner))
+
+    assert inner.open_now == 0
+
+
+async def test_a_stream_that_drips_for_ever_is_broken_at_the_end_of_its_time():
+    inner = Scripted("x", pieces=[b"x", 0.05] * 100, size=100)
+    began = time.monotonic()
+
+    with pytest.raises(StreamBroken):
+        await content(guarded(inner, total=0.3), count=100)
+
+    assert time.monotonic() - began < 1
+
+
+@pytest.mark.parametrize(
+    ("pieces", "count"),
+    [([b"hell"], 5), ([b"hello!"], 5), ([b"hell", ValueError("x")], 5), ([b"x" * 101], None)],
+    ids=["short", "long", "fails", "over the limit"],
+)
+async def test_a_body_that_is_not_as_promised_is_broken(pieces, count):
+    with pytest.raises(StreamBroken):
+        await content(guarded(Scripted("x", pieces=pieces)), count=count)
+
+
+async def test_a_body_of_unknown_length_may_reach_the_limit():
+    inner = Scripted("x", pieces=[b"x" * 100], size=None)
+
+    assert await content(guarded(inner), count=None) == b"x" * 100
+
+
+@pytest.mark.parametrize("step", [5.0, ValueError("x")], ids=["silent", "fails"])
+async def test_a_walk_that_stops_halfway_is_broken(step):
+    guard = guarded(Scripted("x", batches=[[ENTRY], step]))
+
+    async with guard.walk("s1", WorkspacePath.ROOT, depth=1) as walk:
+        batches = aiter(walk)
+        assert await anext(batches) == [ENTRY]
+        with pytest.raises(StreamBroken):
+            await anext(batches)
+
+
+async def test_a_walk_may_end_in_an_outage():
+    guard = guarded(Scripted("x", batches=[[ENTRY], Unavailable("gone")]))
+
+    with pytest.raises(Unavailable):
+        async with guard.walk("s1", WorkspacePath.ROOT, depth=1) as walk:
+            [batch async for batch in walk]
+
+
+async def test_a_call_holds_its_slot_until_it_is_left():
+    guard = guarded(Scripted("x"), concurrency=1)
+
+    async with guard.open("s1", PATH):
+        with pytest.raises(Busy):
+            await content(guard, "s2")
+
+    assert await content(guard, "s2") == b"hello"
+
+
+async def test_a_stream_whose_backend_is_done_frees_its_slot_at_once():
+    inner = Scripted("x", complete=True)
+    guard = guarded(inner, concurrency=1)
+
+    async with guard.open("s1", PATH):
+        assert await content(guard, "s1") == b"hello"
+
+    assert await content(guard, "s1") == b"hello"
+
+
+async def test_calls_for_one_workspace_are_as_few_as_it_bears():
+    inner = Scripted("x", *[0.01] * 6, per_workspace=1)
+    guard = guarded(inner)
+
+    await asyncio.gather(*(content(guard, "s1") for _ in range(6)))
+
+    assert inner.most_open == 1
+
+
+async def test_a_call_that_is_cancelled_frees_its_slot():
+    guard = guarded(Scripted("x", 5.0), concurrency=1)
+    call = asyncio.ensure_future(content(guard))
+    await asyncio.sleep(0.02)
+    call.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await call
+
+    assert await content(guard) == b"hello"
+
+
+async def test_an_executor_that_keeps_failing_is_left_alone():
+    inner = Scripted("x", *[Unreachable("refused")] * 100)
+    guard = guarded(inner)
+    for _ in range(5):
+        with pytest.raises(Unreachable):
+            await content(guard)
+    before = inner.calls
+
+    with pytest.raises(CircuitOpen):
+        await content(guard)
+
+    assert inner.calls == before
+    assert guard.circuit.state is State.OPEN
+    assert (await guard.probe()).details["circuit"] == "open"
+
+
+async def test_verdicts_and_full_slots_do_not_open_the_circuit():
+    verdicts: list[GatewayError] = [PathNotFound("x"), WorkspaceGone("x"), Unsupported("x")]
+    guard = guarded(Scripted("x", *verdicts * 10), concurrency=1, first_byte=0.02)
+    for number in range(30):
+        with pytest.raises(GatewayError):
+            await content(guard, f"s{number}")
+    async with guard.open("s0", PATH):
+        for number in range(10):
+            with pytest.raises(Busy):
+                await content(guard, f"s{number}")
+
+    assert guard.circuit.state is State.CLOSED
