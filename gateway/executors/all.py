@@ -1,5 +1,6 @@
 """The executors that ship with the gateway: a line each, imported when a config names them."""
 
 EXECUTORS: dict[str, str] = {
+    "gateway": "gateway.executors.gateway.gateway:Gateway",
     "local": "gateway.executors.local.local:Local",
 }

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import structlog
 
+from gateway.domain import cursors
 from gateway.domain.errors import ForeignSession, TooLarge
 from gateway.domain.model import Entry, Kind, Principal, Scope, SessionId
 from gateway.domain.paths import WorkspacePath
 from gateway.executors.base import EVERYTHING, FileStream, Selection, Walk, Wanted
-from gateway.service import cursors
 from gateway.service.placement import Placement
 
 audit = structlog.get_logger("audit")
