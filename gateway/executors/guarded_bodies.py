@@ -10,6 +10,7 @@ import structlog
 from gateway.domain.errors import GatewayError, StreamBroken
 from gateway.domain.model import Entry
 from gateway.executors.base import FileStream, Walk
+from gateway.executors.upcoming import upcoming
 
 log = structlog.get_logger()
 
@@ -40,7 +41,7 @@ class GuardedStream(FileStream):
         """Yield exactly *count* bytes from position *first*."""
         allowed = self._most_bytes - first if count is None else count
         coming = self._inner.chunks(first, count)
-        while chunk := await self._patience.wait(_next(coming, b"")):
+        while chunk := await self._patience.wait(upcoming(coming, b"")):
             allowed -= len(chunk)
             if allowed < 0:
                 raise StreamBroken("the executor sends more than it may")
@@ -60,7 +61,7 @@ class GuardedWalk(Walk):
 
     async def __aiter__(self) -> AsyncIterator[Sequence[Entry]]:
         batches = aiter(self._inner)
-        while batch := await self._patience.wait(_next(batches, ())):
+        while batch := await self._patience.wait(upcoming(batches, ())):
             yield batch
 
 
@@ -82,11 +83,3 @@ class _Patience:
         except Exception as exc:
             log.exception("executor_fault", executor=self._source)
             raise StreamBroken("the executor failed in an unexpected way") from exc
-
-
-async def _next(coming: AsyncIterator[T], end: T) -> T:
-    # Not `anext` with a default: with an iterator that is no generator CPython 3.11 fails.
-    try:
-        return await coming.__anext__()
-    except StopAsyncIteration:
-        return end

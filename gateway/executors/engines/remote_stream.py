@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from gateway.domain.errors import GatewayError, StreamBroken
 from gateway.domain.model import Entry
 from gateway.executors.base import FileStream
+from gateway.executors.upcoming import upcoming
 
 _SHORT = "the file is shorter than it was said to be"
 
@@ -133,7 +134,7 @@ class _Reader:
         return piece
 
     async def _next(self, position: int) -> bytes:
-        chunk = await anext(self._coming, b"")
+        chunk = await upcoming(self._coming, b"")
         if not chunk and self._end is not None and position != self._end:
             raise StreamBroken("the executor's answer was cut short")
         return chunk

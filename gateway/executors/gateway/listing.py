@@ -11,6 +11,7 @@ from gateway.domain.paths import WorkspacePath, text_to_name
 from gateway.executors.base import Selection, Walk
 from gateway.executors.engines.rest import Reply
 from gateway.executors.gateway.document import Document, Row
+from gateway.executors.upcoming import upcoming
 
 TOO_DEEP = "too deep to be entered; list it by its own path"
 _NOT_READABLE = "not readable"
@@ -51,7 +52,7 @@ class GatewayWalk(Walk):
         async with aclosing(self._rows()) as coming:
             self._coming = coming
             try:
-                self._begun = await anext(coming, ())
+                self._begun = await upcoming(coming, ())
             except StreamBroken as exc:
                 raise ProtocolFault(str(exc)) from exc
             yield self
@@ -63,7 +64,7 @@ class GatewayWalk(Walk):
             if batch:
                 yield batch
             await asyncio.sleep(0)
-            rows = await anext(self._coming, ())
+            rows = await upcoming(self._coming, ())
 
     async def _rows(self) -> AsyncGenerator[Sequence[Row], None]:
         # Only a path below the listed one makes a cursor; whatever else is passed over here.
