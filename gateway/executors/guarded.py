@@ -1,8 +1,9 @@
 """An executor around an executor, that keeps what the inner one does within bounds."""
 
 import asyncio
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from functools import partial
 from time import monotonic
 from types import TracebackType
 from typing import Generic, TypeVar
@@ -16,6 +17,7 @@ from gateway.domain.errors import (
     GatewayError,
     Outage,
     ProtocolFault,
+    StreamBroken,
     TimedOut,
     Unavailable,
     Unsupported,
@@ -49,7 +51,9 @@ class Guarded(Executor):
     """Holds *inner* to its slots and deadlines, and lets nothing but verdicts out of it.
 
     A call that meets an `Unavailable` backend is made once more, as long as retries stay under a
-    tenth of all calls. A file whose size is not told may have *most_bytes*.
+    tenth of all calls. A file whose size is not told may have *most_bytes*. Entering ends when a
+    small file is there whole, of a larger one the head, of a listing the first entries: what breaks
+    before is an `Outage`, and another executor can still be asked.
     """
 
     def __init__(self, inner: Executor, config: ExecutorConfig, most_bytes: int) -> None:
@@ -74,7 +78,11 @@ class Guarded(Executor):
     ) -> AbstractAsyncContextManager[FileStream]:
         """Open through the guard."""
         return _Call(
-            self, "open", workspace, lambda: self._inner.open(workspace, path, wanted), self._stream
+            self,
+            "open",
+            workspace,
+            lambda: self._inner.open(workspace, path, wanted),
+            partial(self._begun_stream, wanted),
         )
 
     def walk(
@@ -94,7 +102,7 @@ class Guarded(Executor):
             lambda: self._inner.walk(
                 workspace, path, depth=depth, after=after, selection=selection
             ),
-            self._walk,
+            self._begun_walk,
         )
 
     def may_retry(self) -> bool:
@@ -108,14 +116,19 @@ class Guarded(Executor):
         """Count a call that may pay for a tenth of a retry."""
         self._retries = min(_RETRIES_AT_ONCE, self._retries + _RETRIES_PER_CALL)
 
-    def _stream(self, stream: FileStream, ends_at: float) -> FileStream:
+    async def _begun_stream(self, wanted: Wanted, stream: FileStream, ends_at: float) -> FileStream:
         # What has a descriptor is a file of this host: it can be short, but neither late nor long.
         if stream.descriptor is not None:
             return stream
-        return GuardedStream(stream, self.timeout.idle, ends_at, self.most_bytes)
+        guarded = GuardedStream(stream, self.timeout.idle, ends_at, self.most_bytes)
+        if wanted.unless is None or wanted.unless != stream.entry.version:
+            await guarded.begin()
+        return guarded
 
-    def _walk(self, walk: Walk, ends_at: float) -> Walk:
-        return GuardedWalk(walk, self.timeout.idle, ends_at)
+    async def _begun_walk(self, walk: Walk, ends_at: float) -> Walk:
+        guarded = GuardedWalk(walk, self.timeout.idle, ends_at)
+        await guarded.begin()
+        return guarded
 
     def _note_circuit(self, state: State) -> None:
         self.metrics.circuit.set(state.value)
@@ -131,18 +144,19 @@ class _Call(AbstractAsyncContextManager[T], Generic[T]):
         operation: str,
         workspace: str,
         enter: Callable[[], AbstractAsyncContextManager[T]],
-        wrap: Callable[[T, float], T],
+        begin: Callable[[T, float], Awaitable[T]],
     ) -> None:
         self._guard = guard
         self._operation = operation
         self._workspace = workspace
         self._enter = enter
-        self._wrap = wrap
-        self._inner: AbstractAsyncContextManager[T] | None = None
+        self._begin = begin
+        self._inner: AsyncExitStack | None = None
         self._has_slot = False
 
     async def __aenter__(self) -> T:
         guard, began = self._guard, monotonic()
+        self._ends_at = began + guard.timeout.total
         outcome = "cancelled"
         try:
             product = await self._admitted()
@@ -164,7 +178,7 @@ class _Call(AbstractAsyncContextManager[T], Generic[T]):
         guard.circuit.answered()
         if isinstance(product, FileStream) and product.complete:
             self._free_slot()
-        return self._wrap(product, began + guard.timeout.total)
+        return product
 
     async def __aexit__(
         self,
@@ -202,16 +216,19 @@ class _Call(AbstractAsyncContextManager[T], Generic[T]):
         return await self._entered()
 
     async def _entered(self) -> T:
-        inner = self._enter()
         try:
-            product = await inner.__aenter__()
+            async with AsyncExitStack() as stack:
+                product = await stack.enter_async_context(self._enter())
+                begun = await self._begin(product, self._ends_at)
+                self._inner = stack.pop_all()
+                return begun
         except (GatewayError, TimeoutError):
             raise
+        except StreamBroken as exc:
+            raise ProtocolFault(str(exc)) from exc
         except Exception as exc:
             log.exception("executor_fault", executor=self._guard.name, operation=self._operation)
             raise ProtocolFault("the executor failed in an unexpected way") from exc
-        self._inner = inner
-        return product
 
     def _tell(self, error: Outage) -> None:
         """Let circuit and log know of an outage, if it is one of the backend."""

@@ -16,6 +16,13 @@ log = structlog.get_logger()
 
 T = TypeVar("T")
 
+# What the HTTP layer reads of a file before it answers.
+_SMALL = 256 * 1024
+_HEAD = 4096
+
+_LONG = "the executor sends more than it may"
+_SHORT = "the executor sent less than it promised"
+
 
 class GuardedStream(FileStream):
     """A stream whose every piece comes within *idle_s*, and before *ends_at* (`time.monotonic`).
@@ -32,22 +39,42 @@ class GuardedStream(FileStream):
         self._inner = inner
         self._patience = _Patience(inner.source, idle_s, ends_at)
         self._most_bytes = most_bytes
+        self._head = b""
+
+    async def begin(self) -> None:
+        """Have the first bytes come, of a small file all; raises whatever the inner stream does."""
+        size = self.entry.size
+        count = _HEAD if size is None else size if size <= _SMALL else _HEAD
+        self._head = self._counted(await self._inner.read(0, count), count)
 
     async def read(self, first: int, count: int) -> bytes:
         """Return exactly *count* bytes from position *first*."""
-        return await self._patience.wait(self._inner.read(first, count))
+        if first + count <= len(self._head):
+            return self._head[first : first + count]
+        return self._counted(await self._patience.wait(self._inner.read(first, count)), count)
 
     async def chunks(self, first: int, count: int | None) -> AsyncIterator[bytes]:
         """Yield exactly *count* bytes from position *first*."""
+        if count is not None and first + count <= len(self._head):
+            if count:
+                yield self._head[first : first + count]
+            return
         allowed = self._most_bytes - first if count is None else count
         coming = self._inner.chunks(first, count)
         while chunk := await self._patience.wait(upcoming(coming, b"")):
             allowed -= len(chunk)
             if allowed < 0:
-                raise StreamBroken("the executor sends more than it may")
+                raise StreamBroken(_LONG)
             yield chunk
         if count is not None and allowed:
-            raise StreamBroken("the executor sent less than it promised")
+            raise StreamBroken(_SHORT)
+
+    def _counted(self, data: bytes, count: int) -> bytes:
+        if len(data) > count:
+            raise StreamBroken(_LONG)
+        if len(data) < count and self.entry.size is not None:
+            raise StreamBroken(_SHORT)
+        return data
 
 
 class GuardedWalk(Walk):
@@ -56,13 +83,19 @@ class GuardedWalk(Walk):
     def __init__(self, inner: Walk, idle_s: float, ends_at: float) -> None:
         self.source = inner.source
         self.fallback = inner.fallback
-        self._inner = inner
+        self._batches = aiter(inner)
+        self._first: Sequence[Entry] = ()
         self._patience = _Patience(inner.source, idle_s, ends_at)
 
+    async def begin(self) -> None:
+        """Have the first batch come; raises whatever the inner walk does."""
+        self._first = await upcoming(self._batches, ())
+
     async def __aiter__(self) -> AsyncIterator[Sequence[Entry]]:
-        batches = aiter(self._inner)
-        while batch := await self._patience.wait(upcoming(batches, ())):
+        batch = self._first
+        while batch:
             yield batch
+            batch = await self._patience.wait(upcoming(self._batches, ()))
 
 
 class _Patience:

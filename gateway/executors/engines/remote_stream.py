@@ -109,11 +109,11 @@ class _Reader:
 
     async def peek(self, count: int) -> bytes:
         """The next *count* bytes, fewer if the answer ends; they are still to be taken."""
-        while len(self._held) < count:
-            chunk = await self._next(self.position + len(self._held))
-            if not chunk:
-                break
-            self._held += chunk
+        pieces, length = [self._held], len(self._held)
+        while length < count and (chunk := await self._next(self.position + length)):
+            pieces.append(chunk)
+            length += len(chunk)
+        self._held = b"".join(pieces)
         return self._held[:count]
 
     async def skip(self, first: int) -> None:

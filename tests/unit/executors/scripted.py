@@ -32,7 +32,12 @@ class Stream(FileStream):
         self.pieces = pieces
 
     async def read(self, first: int, count: int) -> bytes:
-        return b"".join([chunk async for chunk in self.chunks(first, count)])[:count]
+        data = b""
+        async for chunk in self.chunks(first, count):
+            data += chunk
+            if len(data) >= count:
+                break
+        return data[:count]
 
     async def chunks(self, first: int, count: int | None) -> AsyncIterator[bytes]:
         for piece in self.pieces:

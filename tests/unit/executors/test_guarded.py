@@ -12,6 +12,7 @@ from gateway.domain.errors import (
     Busy,
     CircuitOpen,
     GatewayError,
+    Outage,
     PathNotFound,
     ProtocolFault,
     SessionNotFound,
@@ -24,6 +25,7 @@ from gateway.domain.errors import (
 )
 from gateway.domain.model import Entry, Kind
 from gateway.domain.paths import WorkspacePath
+from gateway.executors.base import Wanted
 from gateway.executors.circuit import State
 from gateway.executors.guarded import Guarded
 from tests.unit.executors.scripted import PATH, Scripted
@@ -139,33 +141,80 @@ async def test_a_timeout_that_the_executor_raises_is_one():
         await content(guarded(Scripted("x", TimeoutError())))
 
 
+LARGE = 300_000
+HEAD = bytes(4096)  # what of a large file has come when entering ends
+
+
 async def test_a_stream_that_falls_silent_is_broken():
-    inner = Scripted("x", pieces=[b"he", 5.0, b"llo"])
+    inner = Scripted("x", pieces=[HEAD, 5.0, b"llo"], size=LARGE)
 
     with pytest.raises(StreamBroken):
-        await content(guarded(inner))
+        await content(guarded(inner), count=LARGE)
 
     assert inner.open_now == 0
 
 
 async def test_a_stream_that_drips_for_ever_is_broken_at_the_end_of_its_time():
-    inner = Scripted("x", pieces=[b"x", 0.05] * 100, size=100)
+    inner = Scripted("x", pieces=[HEAD, *[b"x", 0.05] * 100], size=LARGE)
     began = time.monotonic()
 
     with pytest.raises(StreamBroken):
-        await content(guarded(inner, total=0.3), count=100)
+        await content(guarded(inner, total=0.3), count=LARGE)
 
     assert time.monotonic() - began < 1
 
 
 @pytest.mark.parametrize(
     ("pieces", "count"),
-    [([b"hell"], 5), ([b"hello!"], 5), ([b"hell", ValueError("x")], 5), ([b"x" * 101], None)],
+    [
+        ([HEAD], LARGE),
+        ([bytes(LARGE + 1)], LARGE),
+        ([HEAD, ValueError("x")], LARGE),
+        ([HEAD, b"x"], None),
+    ],
     ids=["short", "long", "fails", "over the limit"],
 )
 async def test_a_body_that_is_not_as_promised_is_broken(pieces, count):
     with pytest.raises(StreamBroken):
-        await content(guarded(Scripted("x", pieces=pieces)), count=count)
+        await content(guarded(Scripted("x", pieces=pieces, size=LARGE), most=4096), count=count)
+
+
+@pytest.mark.parametrize(
+    ("pieces", "code"),
+    [
+        ([b"hell"], "protocol"),
+        ([b"he", StreamBroken("reset"), b"llo"], "protocol"),
+        ([b"he", ValueError("x"), b"llo"], "protocol"),
+        ([b"he", Unavailable("gone"), b"llo"], "unavailable"),
+        ([b"he", 5.0, b"llo"], "timeout"),
+    ],
+    ids=["short", "broken", "fails", "outage", "silent"],
+)
+async def test_a_small_file_comes_whole_or_another_executor_can_be_asked(pieces, code):
+    inner = Scripted("x", pieces=pieces)
+
+    with pytest.raises(Outage) as caught:
+        await content(guarded(inner))
+
+    assert caught.value.code == code
+    assert inner.open_now == 0
+
+
+async def test_a_listing_that_fails_at_once_leaves_another_executor_to_be_asked():
+    guard = guarded(Scripted("x", batches=[StreamBroken("reset"), [ENTRY]]))
+
+    with pytest.raises(ProtocolFault):
+        async with guard.walk("s1", WorkspacePath.ROOT, depth=1):
+            pass
+
+
+async def test_nothing_is_read_of_a_version_that_is_had_already():
+    """The backend answered 304; to read would be to ask again, for all of it."""
+    inner = Scripted("x", pieces=[ValueError("asked again")])
+    inner.stream.entry = ENTRY._replace(version="v1")
+
+    async with guarded(inner).open("s1", PATH, Wanted(unless="v1")) as stream:
+        assert stream.entry.version == "v1"
 
 
 async def test_a_body_of_unknown_length_may_reach_the_limit():

@@ -1,0 +1,1 @@
+"""Executors and networks that fail in every way, behind a whole gateway."""

@@ -1,0 +1,35 @@
+"""The executors that are put before a faulty backend: a real backend each, and how it is reached."""
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests import gateways
+from tests.gateways import KEY
+
+
+@dataclass(frozen=True)
+class Subject:
+    """*backend* serves the workspaces below a directory and yields its port; *section* is the
+    executor's config for a backend at that URL.
+    """
+
+    backend: Callable[[Path], AbstractAsyncContextManager[int]]
+    section: Callable[[Path, str], Mapping[str, Any]]
+
+
+@asynccontextmanager
+async def _gateway(root: Path) -> AsyncIterator[int]:
+    async with gateways.running(root) as gateway:
+        yield gateway.port
+
+
+def _gateway_section(tmp: Path, url: str) -> Mapping[str, Any]:
+    token = tmp / "token"
+    token.write_text(KEY)
+    return {"type": "gateway", "url": url, "token": {"file": str(token)}}
+
+
+SUBJECTS = {"gateway": Subject(_gateway, _gateway_section)}
