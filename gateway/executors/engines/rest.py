@@ -180,8 +180,11 @@ class RestEngine:
             )
         except (aiohttp.ServerTimeoutError, TimeoutError) as exc:
             raise TimedOut("the executor did not answer in time") from exc
-        except (aiohttp.ClientConnectionError, OSError) as exc:
+        except aiohttp.ClientConnectorError as exc:
             raise Unreachable("the executor cannot be reached") from exc
+        except (aiohttp.ClientConnectionError, OSError) as exc:
+            # Not unreachable: the request may be what brought the backend down.
+            raise Unavailable("the executor hung up") from exc
         except (aiohttp.ClientError, ValueError) as exc:
             raise ProtocolFault("the executor's answer is malformed") from exc
 

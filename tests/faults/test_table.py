@@ -1,0 +1,230 @@
+"""The table: each fault of an executor or network, each operation, and what the client gets."""
+
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+
+import pytest
+
+from tests.doubles import fault_proxy, faults
+from tests.doubles.fault_proxy import Fault
+from tests.faults.stage import DEADLINE_S, OPERATIONS, SMALL, is_error, staged
+from tests.faults.subjects import SUBJECTS
+
+_SIZE = str(len(SMALL)).encode()
+
+
+@dataclass(frozen=True)
+class Head:
+    """The answer never begins, or is refused at its head: every operation is served by the
+    fallback, which says *code*.
+    """
+
+    fault: Fault
+    code: str
+
+
+@dataclass(frozen=True)
+class Body:
+    """What is wrong shows in the body. What breaks before the client got a byte is served by the
+    fallback or is 502; what breaks later is visibly broken.
+    """
+
+    fault: Fault
+
+
+@dataclass(frozen=True)
+class Harmless:
+    """The executor's own answer arrives."""
+
+    fault: Fault
+
+
+Row = Head | Body | Harmless
+
+
+def _chunks(data: bytes) -> bytes:
+    half = len(data) // 2
+    return faults.chunk(data[:half]) + faults.chunk(data[half:])
+
+
+HEADS: dict[str, Head] = {
+    "accepts and is silent": Head(faults.silent, "timeout"),
+    "first byte late": Head(faults.late(0.8), "timeout"),
+    "reset instead of an answer": Head(faults.reset, "unavailable"),
+    "hangs up instead of an answer": Head(faults.hang_up, "unavailable"),
+    "half a head": Head(faults.raw(b"HTTP/1.1 200 OK\r\nContent-Le"), "unavailable"),
+    "a head without end": Head(
+        faults.for_ever(b"HTTP/1.1 200 OK\r\n", b"X-A: " + b"b" * 1000 + b"\r\n"), "protocol"
+    ),
+    "interim answers without end": Head(
+        faults.for_ever(b"", b"HTTP/1.1 103 Early Hints\r\n\r\n"), "timeout"
+    ),
+    "no HTTP": Head(faults.raw(b"SSH-2.0-OpenSSH_9.2p1\r\n"), "protocol"),
+    "HTTP of another age": Head(faults.raw(b"HTTP/9.9 200 OK\r\n\r\n"), "protocol"),
+    "status of four digits": Head(faults.raw(b"HTTP/1.1 2000 OK\r\n\r\n"), "protocol"),
+    "header with NUL": Head(faults.raw(b"HTTP/1.1 200 OK\r\nX-A: a\0b\r\n\r\n"), "protocol"),
+    "101": Head(faults.status("101 Switching Protocols", "Upgrade: x", body=b""), "protocol"),
+    "201": Head(faults.status("201 Created"), "protocol"),
+    "204": Head(faults.raw(b"HTTP/1.1 204 No Content\r\n\r\n"), "protocol"),
+    "301": Head(faults.status("301 Moved", "Location: http://127.0.0.1:1/"), "protocol"),
+    "302 //host": Head(faults.status("302 Found", "Location: //127.0.0.1:1/x"), "protocol"),
+    "307 file": Head(faults.status("307 Moved", "Location: file:///etc/passwd"), "protocol"),
+    "400": Head(faults.status("400 Bad"), "protocol"),
+    "401": Head(faults.status("401 No"), "auth"),
+    "403": Head(faults.status("403 No"), "auth"),
+    "404 of somebody else": Head(faults.status("404 Not Found"), "protocol"),
+    "418": Head(faults.status("418 Teapot"), "protocol"),
+    "429": Head(faults.status("429 Slow down", "Retry-After: 3600"), "unavailable"),
+    "500": Head(faults.status("500 Oops"), "unavailable"),
+    "502": Head(faults.status("502 Bad Gateway"), "unavailable"),
+    "503": Head(faults.status("503 Busy", "Retry-After: 3600"), "unavailable"),
+    "599": Head(faults.status("599 Whatever"), "unavailable"),
+    "neither length nor chunks": Head(faults.framed(), "protocol"),
+    "negative length": Head(faults.length(lambda n: -n), "protocol"),
+    "length with a plus": Head(faults.length(lambda n: f"+{n}"), "protocol"),
+    "length in text": Head(faults.length(lambda n: "many"), "protocol"),
+    "length in hex": Head(faults.length(lambda n: hex(n)), "protocol"),
+    "length empty": Head(faults.length(lambda n: ""), "protocol"),
+    "two lengths in a line": Head(faults.length(lambda n: f"{n}, {n + 1}"), "protocol"),
+    "two lengths": Head(faults.framed("Content-Length: 5", "Content-Length: 6"), "protocol"),
+    "length of 5000 digits": Head(faults.length(lambda n: "9" * 5000), "protocol"),
+    "length and chunks": Head(
+        faults.framed(
+            "Content-Length: 5",
+            "Transfer-Encoding: chunked",
+            frame=lambda body: _chunks(body) + b"0\r\n\r\n",
+        ),
+        "protocol",
+    ),
+    "chunks under another name": Head(faults.framed("Transfer-Encoding: gzip"), "protocol"),
+    "gzip bomb": Head(faults.bomb("gzip", 256 << 20), "protocol"),
+    "deflate bomb": Head(faults.bomb("deflate", 256 << 20), "protocol"),
+    "unknown encoding": Head(faults.header("Content-Encoding", "br"), "protocol"),
+}
+
+BODIES: dict[str, Body] = {
+    "reset after the head": Body(faults.cut(0, by_reset=True)),
+    "reset in the body": Body(faults.cut(0.5, by_reset=True)),
+    "hangs up in the body": Body(faults.cut(0.5, by_reset=False)),
+    "one byte short": Body(faults.cut(0.99999, by_reset=False)),
+    "falls silent in the body": Body(faults.stalled(0.5)),
+    "a byte a second": Body(faults.drip(1)),
+    "a byte at a time": Body(faults.drip(0.05)),
+    "length too long": Body(faults.length(lambda n: n + 1)),
+    "length too short": Body(faults.length(lambda n: n - 1)),
+    "length far too short": Body(faults.length(lambda n: n // 2)),
+    "length zero": Body(faults.length(lambda n: 0)),
+    "length of 2^63-1": Body(faults.length(lambda n: 2**63 - 1)),
+    "length of 2^64+5": Body(faults.length(lambda n: 2**64 + 5)),
+    "chunks cut": Body(faults.chunked(_chunks)),
+    "chunks cut within one": Body(faults.chunked(lambda body: _chunks(body)[: len(body) // 2])),
+    "chunk size no number": Body(faults.chunked(lambda body: b"zz\r\n" + body)),
+    "chunk size negative": Body(faults.chunked(lambda body: b"-5\r\n" + body)),
+    "chunk size beyond 64 bits": Body(faults.chunked(lambda body: b"f" * 17 + b"\r\n" + body)),
+    "chunk longer than its size": Body(
+        faults.chunked(lambda body: faults.chunk(body)[:-2] + b"more\r\n0\r\n\r\n")
+    ),
+    "chunks without end": Body(faults.endless_chunks()),
+    "chunks of blanks without end": Body(faults.endless_chunks(b" " * 65536)),
+    "101 MB": Body(faults.declared(101 << 20)),
+    "empty": Body(faults.body(b"")),
+}
+
+
+@dataclass(frozen=True)
+class Connection:
+    """There is no connection at all."""
+
+    place: Callable[[], AbstractContextManager[int]]
+    code: str
+    host: str = "127.0.0.1"
+
+
+CONNECTIONS = {
+    "refused": Connection(fault_proxy.refusing, "unreachable"),
+    "no such host": Connection(fault_proxy.refusing, "unreachable", "nowhere.invalid"),
+    "black hole": Connection(fault_proxy.black_hole, "timeout"),
+}
+
+HARMLESS = {
+    "late within its time": faults.late(0.2),
+    "503 once": faults.at_first(faults.status("503 Busy")),
+    "reset once": faults.at_first(faults.reset),
+    "hangs up once": faults.at_first(faults.hang_up),
+    "interim answer": None,
+}
+del HARMLESS["interim answer"]
+
+
+@pytest.fixture(params=SUBJECTS)
+def subject(request):
+    return SUBJECTS[request.param]
+
+
+@pytest.fixture(params=OPERATIONS)
+def operation(request):
+    return OPERATIONS[request.param]
+
+
+def _each(rows):
+    return pytest.mark.parametrize("row", rows.values(), ids=rows.keys())
+
+
+async def answered(operation, gateway):
+    """The answer, which came within the deadline."""
+    began = time.monotonic()
+    answer = await operation.ask(gateway)
+    took = time.monotonic() - began
+    assert took < DEADLINE_S + 0.5, f"it took {took:.2f} s"
+    return answer
+
+
+def assert_from_fallback(operation, answer, code):
+    assert operation.is_exact(answer)
+    assert answer.header("X-Workspace-Source") == "local"
+    assert answer.header("X-Workspace-Fallback") == code
+
+
+def assert_refused(operation, answer, status=502):
+    assert answer.status == status
+    assert answer.header("X-Workspace-Source") is None
+    assert operation.method == "HEAD" or is_error(answer)
+
+
+@_each(CONNECTIONS)
+async def test_without_a_connection_the_fallback_serves(subject, operation, row, tmp_path):
+    with row.place() as port:
+        async with staged(subject, tmp_path, url=f"http://{row.host}:{port}") as stage:
+            answer = await answered(operation, stage.gateway)
+
+    assert_from_fallback(operation, answer, row.code)
+
+
+@_each(CONNECTIONS)
+async def test_without_a_connection_or_a_local_copy_it_is_502(subject, operation, row, tmp_path):
+    with row.place() as port:
+        url = f"http://{row.host}:{port}"
+        async with staged(subject, tmp_path, url=url, local=False) as stage:
+            answer = await answered(operation, stage.gateway)
+
+    assert_refused(operation, answer)
+
+
+@_each(HEADS)
+async def test_an_answer_that_is_none_is_served_by_the_fallback(subject, operation, row, tmp_path):
+    async with staged(subject, tmp_path, row.fault) as stage:
+        answer = await answered(operation, stage.gateway)
+
+    assert_from_fallback(operation, answer, row.code)
+
+
+@_each(HEADS)
+async def test_an_answer_that_is_none_without_a_local_copy_is_502(
+    subject, operation, row, tmp_path
+):
+    async with staged(subject, tmp_path, row.fault, local=False) as stage:
+        answer = await answered(operation, stage.gateway)
+
+    assert_refused(operation, answer)
