@@ -52,8 +52,8 @@ class Guarded(Executor):
 
     A call that meets an `Unavailable` backend is made once more, as long as retries stay under a
     tenth of all calls. A file whose size is not told may have *most_bytes*. Entering ends when a
-    small file is there whole, of a larger one the head, of a listing the first entries: what breaks
-    before is an `Outage`, and another executor can still be asked.
+    small file or short listing is there whole, of a larger one the beginning: what breaks before
+    is an `Outage`, and another executor can still be asked.
     """
 
     def __init__(self, inner: Executor, config: ExecutorConfig, most_bytes: int) -> None:
@@ -127,7 +127,7 @@ class Guarded(Executor):
 
     async def _begun_walk(self, walk: Walk, ends_at: float) -> Walk:
         guarded = GuardedWalk(walk, self.timeout.idle, ends_at)
-        await guarded.begin()
+        await guarded.begin(self.timeout.first_byte / 4)
         return guarded
 
     def _note_circuit(self, state: State) -> None:

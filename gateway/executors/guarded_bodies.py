@@ -19,6 +19,7 @@ T = TypeVar("T")
 # What the HTTP layer reads of a file before it answers.
 _SMALL = 256 * 1024
 _HEAD = 4096
+_FEW = 256  # entries
 
 _LONG = "the executor sends more than it may"
 _SHORT = "the executor sent less than it promised"
@@ -84,18 +85,30 @@ class GuardedWalk(Walk):
         self.source = inner.source
         self.fallback = inner.fallback
         self._batches = aiter(inner)
-        self._first: Sequence[Entry] = ()
+        self._begun: list[Sequence[Entry]] = []
+        self._is_over = False
         self._patience = _Patience(inner.source, idle_s, ends_at)
 
-    async def begin(self) -> None:
-        """Have the first batch come; raises whatever the inner walk does."""
-        self._first = await upcoming(self._batches, ())
+    async def begin(self, soon_s: float) -> None:
+        """Have the first batch come, and of a short listing all that comes within *soon_s*.
+
+        Raises whatever the inner walk does.
+        """
+        until, missing = monotonic() + soon_s, _FEW
+        while batch := await upcoming(self._batches, ()):
+            self._begun.append(batch)
+            missing -= len(batch)
+            if missing <= 0 or monotonic() > until:
+                return
+        self._is_over = True
 
     async def __aiter__(self) -> AsyncIterator[Sequence[Entry]]:
-        batch = self._first
-        while batch:
+        for batch in self._begun:
             yield batch
-            batch = await self._patience.wait(upcoming(self._batches, ()))
+        while not self._is_over and (
+            batch := await self._patience.wait(upcoming(self._batches, ()))
+        ):
+            yield batch
 
 
 class _Patience:

@@ -1,4 +1,4 @@
-"""The executors that are put before a faulty backend: a real backend each, and how it is reached."""
+"""The executors that get a faulty backend: a real backend each, and how it is reached."""
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -13,11 +13,13 @@ from tests.gateways import KEY
 @dataclass(frozen=True)
 class Subject:
     """*backend* serves the workspaces below a directory and yields its port; *section* is the
-    executor's config for a backend at that URL.
+    executor's config for a backend at that URL. One that *streams* sends of a large file what has
+    come before it knows of the rest.
     """
 
     backend: Callable[[Path], AbstractAsyncContextManager[int]]
     section: Callable[[Path, str], Mapping[str, Any]]
+    streams: bool
 
 
 @asynccontextmanager
@@ -32,4 +34,4 @@ def _gateway_section(tmp: Path, url: str) -> Mapping[str, Any]:
     return {"type": "gateway", "url": url, "token": {"file": str(token)}}
 
 
-SUBJECTS = {"gateway": Subject(_gateway, _gateway_section)}
+SUBJECTS = {"gateway": Subject(_gateway, _gateway_section, streams=True)}

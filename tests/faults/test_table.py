@@ -1,18 +1,16 @@
 """The table: each fault of an executor or network, each operation, and what the client gets."""
 
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import pytest
 
 from tests.doubles import fault_proxy, faults
 from tests.doubles.fault_proxy import Fault
-from tests.faults.stage import DEADLINE_S, OPERATIONS, SMALL, is_error, staged
+from tests.faults.stage import BIG, DEADLINE_S, OPERATIONS, is_error, staged
 from tests.faults.subjects import SUBJECTS
-
-_SIZE = str(len(SMALL)).encode()
 
 
 @dataclass(frozen=True)
@@ -27,21 +25,11 @@ class Head:
 
 @dataclass(frozen=True)
 class Body:
-    """What is wrong shows in the body. What breaks before the client got a byte is served by the
-    fallback or is 502; what breaks later is visibly broken.
+    """The answer breaks behind its head: what is small is served by the fallback, for the client
+    has got nothing yet; of what is large a part has been sent, and the rest never comes.
     """
 
     fault: Fault
-
-
-@dataclass(frozen=True)
-class Harmless:
-    """The executor's own answer arrives."""
-
-    fault: Fault
-
-
-Row = Head | Body | Harmless
 
 
 def _chunks(data: bytes) -> bytes:
@@ -105,32 +93,45 @@ HEADS: dict[str, Head] = {
 }
 
 BODIES: dict[str, Body] = {
-    "reset after the head": Body(faults.cut(0, by_reset=True)),
-    "reset in the body": Body(faults.cut(0.5, by_reset=True)),
-    "hangs up in the body": Body(faults.cut(0.5, by_reset=False)),
+    "reset": Body(faults.cut(0.5, by_reset=True)),
+    "hangs up": Body(faults.cut(0.5, by_reset=False)),
     "one byte short": Body(faults.cut(0.99999, by_reset=False)),
-    "falls silent in the body": Body(faults.stalled(0.5)),
-    "a byte a second": Body(faults.drip(1)),
-    "a byte at a time": Body(faults.drip(0.05)),
+    "falls silent": Body(faults.stalled(0.5)),
     "length too long": Body(faults.length(lambda n: n + 1)),
-    "length too short": Body(faults.length(lambda n: n - 1)),
-    "length far too short": Body(faults.length(lambda n: n // 2)),
-    "length zero": Body(faults.length(lambda n: 0)),
-    "length of 2^63-1": Body(faults.length(lambda n: 2**63 - 1)),
-    "length of 2^64+5": Body(faults.length(lambda n: 2**64 + 5)),
-    "chunks cut": Body(faults.chunked(_chunks)),
-    "chunks cut within one": Body(faults.chunked(lambda body: _chunks(body)[: len(body) // 2])),
-    "chunk size no number": Body(faults.chunked(lambda body: b"zz\r\n" + body)),
-    "chunk size negative": Body(faults.chunked(lambda body: b"-5\r\n" + body)),
-    "chunk size beyond 64 bits": Body(faults.chunked(lambda body: b"f" * 17 + b"\r\n" + body)),
+    "chunks without an end": Body(faults.chunked(_chunks)),
+    "chunk cut": Body(faults.chunked(lambda body: _chunks(body)[: len(body) // 2])),
     "chunk longer than its size": Body(
         faults.chunked(lambda body: faults.chunk(body)[:-2] + b"more\r\n0\r\n\r\n")
     ),
-    "chunks without end": Body(faults.endless_chunks()),
-    "chunks of blanks without end": Body(faults.endless_chunks(b" " * 65536)),
-    "101 MB": Body(faults.declared(101 << 20)),
-    "empty": Body(faults.body(b"")),
 }
+
+STARTS: dict[str, Fault] = {
+    "reset behind the head": faults.cut(0, by_reset=True),
+    "a byte a second": faults.drip(1),
+    "twenty bytes a second": faults.drip(0.05),
+    "length zero": faults.length(lambda n: 0),
+    "length beyond 64 bits": faults.length(lambda n: 2**64 + 5),
+    "chunk size no number": faults.chunked(lambda body: b"zz\r\n" + body),
+    "chunk size negative": faults.chunked(lambda body: b"-5\r\n" + body),
+    "chunk size beyond 64 bits": faults.chunked(lambda body: b"f" * 17 + b"\r\n" + body),
+}
+"""The answer breaks behind its head, and before anything of it: the fallback serves all."""
+
+OVERSIZED: dict[str, Fault] = {
+    "chunks without end": faults.endless_chunks(),
+    "chunks of blanks without end": faults.endless_chunks(b" " * 65536),
+    "101 MB": faults.declared(101 << 20),
+    "length of 2^63-1": faults.length(lambda n: 2**63 - 1),
+}
+
+LIES: dict[str, Fault] = {
+    "length too short": faults.length(lambda n: n - 1),
+    "length far too short": faults.length(lambda n: n // 2),
+    "empty": faults.body(b""),
+    "other bytes": faults.body(b"other bytes"),
+    "an object": faults.body(b"{}"),
+}
+"""Well framed, but not what is there: of a file's bytes nobody can tell, a listing has a form."""
 
 
 @dataclass(frozen=True)
@@ -148,14 +149,13 @@ CONNECTIONS = {
     "black hole": Connection(fault_proxy.black_hole, "timeout"),
 }
 
-HARMLESS = {
+HARMLESS: dict[str, Fault] = {
     "late within its time": faults.late(0.2),
     "503 once": faults.at_first(faults.status("503 Busy")),
     "reset once": faults.at_first(faults.reset),
     "hangs up once": faults.at_first(faults.hang_up),
-    "interim answer": None,
 }
-del HARMLESS["interim answer"]
+"""The executor's own answer arrives."""
 
 
 @pytest.fixture(params=SUBJECTS)
@@ -228,3 +228,74 @@ async def test_an_answer_that_is_none_without_a_local_copy_is_502(
         answer = await answered(operation, stage.gateway)
 
     assert_refused(operation, answer)
+
+
+@_each(STARTS)
+async def test_an_answer_without_a_first_byte_is_served_by_the_fallback(
+    subject, operation, row, tmp_path
+):
+    async with staged(subject, tmp_path, row) as stage:
+        answer = await answered(operation, stage.gateway)
+
+    assert operation.is_exact(answer)
+    assert answer.header("X-Workspace-Source") == "local"
+
+
+@_each(BODIES)
+async def test_an_answer_that_breaks_is_served_by_the_fallback_or_visibly_broken(
+    subject, operation, row, tmp_path
+):
+    async with staged(subject, tmp_path, row.fault) as stage:
+        answer = await answered(operation, stage.gateway)
+
+    if operation is OPERATIONS["big"] and subject.streams:
+        assert answer.status == 200
+        assert not answer.complete
+        assert BIG.startswith(answer.body)
+    else:
+        assert operation.is_exact(answer)
+        assert answer.header("X-Workspace-Source") == "local"
+
+
+@_each(BODIES)
+async def test_an_answer_that_breaks_without_a_local_copy_is_never_complete(
+    subject, operation, row, tmp_path
+):
+    async with staged(subject, tmp_path, row.fault, local=False) as stage:
+        answer = await answered(operation, stage.gateway)
+
+    if answer.status == 502:
+        assert_refused(operation, answer)
+    else:
+        assert not answer.complete
+
+
+@_each(OVERSIZED)
+async def test_too_much_is_refused_or_broken_and_never_complete(subject, operation, row, tmp_path):
+    async with staged(subject, tmp_path, row) as stage:
+        answer = await answered(operation, stage.gateway)
+
+    if answer.status in (413, 502):
+        assert_refused(operation, answer, answer.status)
+    elif answer.complete:
+        assert operation.is_exact(answer)
+        assert answer.header("X-Workspace-Source") == "local"
+
+
+@_each(LIES)
+@pytest.mark.parametrize("name", ["list", "tree"])
+async def test_a_listing_that_is_none_is_served_by_the_fallback(subject, name, row, tmp_path):
+    async with staged(subject, tmp_path, row) as stage:
+        answer = await answered(OPERATIONS[name], stage.gateway)
+
+    assert_from_fallback(OPERATIONS[name], answer, "protocol")
+
+
+@_each(HARMLESS)
+async def test_what_passes_within_its_time_is_not_noticed(subject, operation, row, tmp_path):
+    async with staged(subject, tmp_path, row) as stage:
+        answer = await answered(operation, stage.gateway)
+
+    assert operation.is_exact(answer)
+    assert answer.header("X-Workspace-Source") == "remote"
+    assert answer.header("X-Workspace-Fallback") is None

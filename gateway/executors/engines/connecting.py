@@ -90,5 +90,7 @@ def connector(config: RemoteConfig) -> tuple[URL, aiohttp.BaseConnector]:
         return _LOCAL, aiohttp.UnixConnector(url.path, limit=0)
     if (port := _port(url)) is not None:
         return _LOCAL, HybridVsockConnector(url.path, port)
+    if url.scheme == "http":
+        return url, aiohttp.TCPConnector(limit=0)
     trusted = ssl.create_default_context(cafile=config.tls.ca if config.tls else None)
     return url, aiohttp.TCPConnector(limit=0, ssl=trusted)

@@ -2,10 +2,10 @@
 
 import re
 from collections.abc import AsyncIterator, Sequence
-from typing import Annotated
+from typing import Annotated, NotRequired
 
 from pydantic import AwareDatetime, ConfigDict, Field, TypeAdapter, ValidationError, with_config
-from typing_extensions import NotRequired, TypedDict
+from typing_extensions import TypedDict
 
 from gateway.domain.errors import ProtocolFault
 from gateway.executors.engines.rest import Reply

@@ -200,8 +200,9 @@ async def test_a_small_file_comes_whole_or_another_executor_can_be_asked(pieces,
     assert inner.open_now == 0
 
 
-async def test_a_listing_that_fails_at_once_leaves_another_executor_to_be_asked():
-    guard = guarded(Scripted("x", batches=[StreamBroken("reset"), [ENTRY]]))
+@pytest.mark.parametrize("before", [[], [[ENTRY]]], ids=["nothing", "a batch"])
+async def test_a_short_listing_comes_whole_or_another_executor_can_be_asked(before):
+    guard = guarded(Scripted("x", batches=[*before, StreamBroken("reset"), [ENTRY]]))
 
     with pytest.raises(ProtocolFault):
         async with guard.walk("s1", WorkspacePath.ROOT, depth=1):
@@ -223,23 +224,34 @@ async def test_a_body_of_unknown_length_may_reach_the_limit():
     assert await content(guarded(inner), count=None) == b"x" * 100
 
 
+MANY = [ENTRY] * 256  # of a listing, what has come when entering ends
+
+
 @pytest.mark.parametrize("step", [5.0, ValueError("x")], ids=["silent", "fails"])
 async def test_a_walk_that_stops_halfway_is_broken(step):
-    guard = guarded(Scripted("x", batches=[[ENTRY], step]))
+    guard = guarded(Scripted("x", batches=[MANY, step]))
 
     async with guard.walk("s1", WorkspacePath.ROOT, depth=1) as walk:
         batches = aiter(walk)
-        assert await anext(batches) == [ENTRY]
+        assert await anext(batches) == MANY
         with pytest.raises(StreamBroken):
             await anext(batches)
 
 
 async def test_a_walk_may_end_in_an_outage():
-    guard = guarded(Scripted("x", batches=[[ENTRY], Unavailable("gone")]))
+    guard = guarded(Scripted("x", batches=[MANY, Unavailable("gone")]))
 
     with pytest.raises(Unavailable):
         async with guard.walk("s1", WorkspacePath.ROOT, depth=1) as walk:
             [batch async for batch in walk]
+
+
+async def test_a_slow_walk_begins_before_it_is_whole():
+    batches = [[ENTRY], 0.08, [ENTRY], 0.08, [ENTRY], 0.08, [ENTRY]]
+    guard = guarded(Scripted("x", batches=batches))
+
+    async with guard.walk("s1", WorkspacePath.ROOT, depth=1) as walk:
+        assert [batch async for batch in walk] == [[ENTRY]] * 4
 
 
 async def test_a_call_holds_its_slot_until_it_is_left():
