@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ResolverName
-from tests.gateways import AUTH, Gateway, command, plant, running, slowest_liveness
+from tests.gateways import AUTH, Gateway, command, plant, resolved_by, running, slowest_liveness
 from tests.wire import Answer, Wire, ask, head
 
 SMALL = bytes(random.Random(1).randbytes(1000))
@@ -471,7 +471,7 @@ async def test_a_file_that_shrinks_breaks_the_connection(
     size = 64 << 20
     with (root / "s1/shrinking").open("wb") as file:
         file.truncate(size)
-    async with running(root, {"executors": {"local": {"resolver": resolver}}}) as gateway:
+    async with running(root, resolved_by(resolver)) as gateway:
         sock = _slow_reader(gateway)
         async with Wire(*await asyncio.open_connection(sock=sock)) as wire:
             await wire.send(head(FILES + "shrinking", AUTH, version=version))
@@ -511,7 +511,7 @@ def _descriptors() -> int:
     ids=["large", "parts", "sdk", "small-pipelined", "listing", "listings-pipelined"],
 )
 async def test_a_reader_that_reads_nothing_is_cut_off(
-    root: Path, target: str, count: int, lines: tuple[str, ...]
+    root: Path, resolver: ResolverName, target: str, count: int, lines: tuple[str, ...]
 ) -> None:
     """Row 38: and everything it held is given back, whatever it asked for."""
     big = 24 << 20
@@ -523,7 +523,8 @@ async def test_a_reader_that_reads_nothing_is_cut_off(
         else {},
     )
     plant(root, {f"s1/{number:0200}": b"" for number in range(400)})
-    async with running(root, {"server": {"idle_timeout": "500ms"}}) as gateway:
+    changes = {"server": {"idle_timeout": "500ms"}, **resolved_by(resolver)}
+    async with running(root, changes) as gateway:
         await gateway.ask("/livez")
         before = _descriptors()
         with _slow_reader(gateway) as sock:
@@ -549,11 +550,11 @@ async def _send_all(sock: socket.socket, data: bytes) -> None:
         pass
 
 
-async def test_a_reader_that_drips_is_cut_off(root: Path) -> None:
+async def test_a_reader_that_drips_is_cut_off(root: Path, resolver: ResolverName) -> None:
     """Each byte on its own would keep the idle timeout from ever being reached."""
     plant(root, {"s1/large": bytes(24 << 20)})
-    changes = {"server": {"idle_timeout": "300ms", "min_rate": "8MiB"}}
-    async with running(root, changes) as gateway:
+    server = {"idle_timeout": "300ms", "min_rate": "8MiB"}
+    async with running(root, {"server": server, **resolved_by(resolver)}) as gateway:
         with _slow_reader(gateway) as sock:
             loop = asyncio.get_running_loop()
             await loop.sock_sendall(sock, head(FILES + "large", AUTH))
@@ -566,10 +567,11 @@ async def _drip(sock: socket.socket) -> None:
         await asyncio.sleep(0.02)
 
 
-async def test_a_slow_but_steady_reader_is_served(root: Path) -> None:
+async def test_a_slow_but_steady_reader_is_served(root: Path, resolver: ResolverName) -> None:
     """Its socket says that there is room again only after a third of a buffer of megabytes."""
     plant(root, {"s1/large": LARGE * 2})
-    async with running(root, {"server": {"idle_timeout": "200ms"}}) as gateway:
+    changes = {"server": {"idle_timeout": "200ms"}, **resolved_by(resolver)}
+    async with running(root, changes) as gateway:
         with _slow_reader(gateway, room=50_000) as sock:
             loop = asyncio.get_running_loop()
             await loop.sock_sendall(sock, head(FILES + "large", AUTH, "Connection: close"))
@@ -581,10 +583,13 @@ async def test_a_slow_but_steady_reader_is_served(root: Path) -> None:
     assert data.endswith(LARGE * 2)
 
 
-async def test_to_an_http_1_0_client_a_listing_that_is_cut_off_has_no_clean_end(root: Path) -> None:
+async def test_to_an_http_1_0_client_a_listing_that_is_cut_off_has_no_clean_end(
+    root: Path, resolver: ResolverName
+) -> None:
     """Only the end of the connection says that the listing is whole."""
     plant(root, {f"s1/{number:0200}": b"" for number in range(12_000)})
-    async with running(root, {"server": {"idle_timeout": "200ms"}}) as gateway:
+    changes = {"server": {"idle_timeout": "200ms"}, **resolved_by(resolver)}
+    async with running(root, changes) as gateway:
         sock = _slow_reader(gateway)
         async with Wire(*await asyncio.open_connection(sock=sock, limit=1024)) as wire:
             await wire.send(head(FILES.rstrip("/"), AUTH, version="1.0"))

@@ -11,7 +11,7 @@ import pytest
 from blockbuster import BlockBuster, BlockBusterFunction
 
 from tests.conftest import ResolverName
-from tests.gateways import Gateway, plant, running
+from tests.gateways import Gateway, plant, resolved_by, running
 from tests.wire import ask
 
 SMALL = random.Random(1).randbytes(100_000)
@@ -65,7 +65,7 @@ def guard() -> Iterator[BlockBuster]:
 async def watched(root: Path, resolver: ResolverName, guard: BlockBuster) -> AsyncIterator[Gateway]:
     plant(root, {"s1/small": SMALL, "s1/large": LARGE, "s1/link": "small", "s1/out": "/etc/passwd"})
     plant(root, {f"s1/d/{n}/{m}": b"" for n in range(20) for m in range(50)})
-    async with running(root, {"executors": {"local": {"resolver": resolver}}}) as gateway:
+    async with running(root, resolved_by(resolver)) as gateway:
         guard.activate()
         yield gateway
         guard.deactivate()

@@ -5,7 +5,7 @@ import json
 import pkgutil
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from importlib import import_module
 from pathlib import Path
 
@@ -16,7 +16,8 @@ from gateway.domain.errors import GatewayError, TooManyRequests
 from gateway.http.dialects.base import NATIVE
 from gateway.http.dialects.shannon import Shannon
 from gateway.http.errors import STATUS
-from tests.gateways import AUTH, Gateway, command, plant, running
+from tests.conftest import ResolverName
+from tests.gateways import AUTH, Gateway, command, plant, resolved_by, running
 from tests.wire import Wire, ask, head
 
 FILES = "/api/v1/sessions/s1/files"
@@ -29,9 +30,10 @@ def file(root: Path) -> None:
 
 
 @pytest.fixture
-async def gateway(root: Path) -> object:
-    """One resolver is enough: nothing here is about paths."""
-    async with running(root, {"server": {"header_timeout": "500ms"}}) as running_gateway:
+async def gateway(root: Path, resolver: ResolverName) -> AsyncIterator[Gateway]:
+    """A gateway that waits half a second for a head."""
+    changes = {"server": {"header_timeout": "500ms"}, **resolved_by(resolver)}
+    async with running(root, changes) as running_gateway:
         yield running_gateway
 
 
@@ -191,9 +193,11 @@ def test_a_dialect_overrides_only_what_there_is(dialect: object) -> None:
     assert set(getattr(dialect, "statuses")) <= set(STATUS)  # noqa: B009
 
 
-async def test_each_status_that_a_request_can_cause_has_the_error_format(root: Path) -> None:
+async def test_each_status_that_a_request_can_cause_has_the_error_format(
+    root: Path, resolver: ResolverName
+) -> None:
     plant(root, {"s1/big": bytes(2000), "s1/d/x": b"", "s1/out": "/etc"})
-    changes = {"limits": {"file": "1000", "requests_per_minute": 14}}
+    limits = {"file": "1000", "requests_per_minute": 14}
     cases = [
         (FILES + "?recursive=x", 400),
         (FILES + "/d", 400),
@@ -204,7 +208,7 @@ async def test_each_status_that_a_request_can_cause_has_the_error_format(root: P
         ("/api/v1/sessions/-/files", 400),
         ("/nowhere", 404),
     ]
-    async with running(root, changes) as gateway:
+    async with running(root, {"limits": limits, **resolved_by(resolver)}) as gateway:
         answers = [(await gateway.ask(target), status) for target, status in cases]
         answers.append((await gateway.ask(FILES + "/file", 'If-Match: "x"'), 412))
         answers.append((await gateway.ask(FILES + "/file", "Range: bytes=99-"), 416))
@@ -213,7 +217,7 @@ async def test_each_status_that_a_request_can_cause_has_the_error_format(root: P
         while (last := await gateway.ask(FILES)).status == 200:
             pass
         answers.append((last, 429))
-    async with running(root / "missing") as gateway:
+    async with running(root / "missing", resolved_by(resolver)) as gateway:
         answers.append((await gateway.ask(FILES), 502))
         answers.append((await gateway.ask(FILES + "/file"), 502))
         answers.append((await gateway.ask("/readyz"), 503))
@@ -279,9 +283,12 @@ async def test_the_second_head_on_a_connection_has_the_same_deadline(gateway: Ga
     assert time.perf_counter() - began < 2
 
 
-async def test_a_connection_that_is_not_used_again_is_closed(root: Path) -> None:
+async def test_a_connection_that_is_not_used_again_is_closed(
+    root: Path, resolver: ResolverName
+) -> None:
+    changes = {"server": {"keepalive_timeout": "300ms"}, **resolved_by(resolver)}
     async with (
-        running(root, {"server": {"keepalive_timeout": "300ms"}}) as gateway,
+        running(root, changes) as gateway,
         await Wire.connect(gateway.port) as wire,
     ):
         await wire.ask(FILES, AUTH)
