@@ -15,6 +15,7 @@ import pytest
 
 from tests.conftest import ResolverName
 from tests.gateways import AUTH, Gateway, command, plant, resolved_by, running, slowest_liveness
+from tests.plugins import registered
 from tests.wire import Answer, Wire, ask, head
 
 SMALL = bytes(random.Random(1).randbytes(1000))
@@ -482,6 +483,48 @@ async def test_a_file_that_shrinks_breaks_the_connection(
 
     assert len(data) < size
     assert end == "reset"
+    assert after.status == 200
+
+
+@pytest.mark.parametrize(
+    ("size", "keep", "target", "lines"),
+    [
+        (1000, 0, "file", ()),
+        (1000, 999, "file", ()),
+        (1000, 999, "file", ("Range: bytes=0-9",)),
+        (1000, 999, "file", ("Range: bytes=0-9,20-29",)),
+        (3_000_000, 0, "file", ()),
+        (3_000_000, 4095, "file", ("Range: bytes=1000000-",)),
+        (3_000_000, 2_999_999, "file?digest=sha256", ()),
+        (3_000_000, 2_999_999, "file", ("Want-Repr-Digest: sha-512=1",)),
+        (1000, 999, "file", ("Content-Type: application/json",)),
+        (3_000_000, 0, "file", ("Content-Type: application/json",)),
+    ],
+)
+async def test_a_file_that_shrinks_before_its_first_byte_is_an_error(
+    root: Path,
+    resolver: ResolverName,
+    size: int,
+    keep: int,
+    target: str,
+    lines: tuple[str, ...],
+) -> None:
+    """Nothing has been sent: there is room for an answer, and the connection is still good."""
+    plant(root, {"s1/file": bytes(size)})
+    local = {"type": "cut", "keep": keep, "resolver": resolver}
+    with registered():
+        async with (
+            running(root, {"executors": {"local": local}}) as gateway,
+            await Wire.connect(gateway.port) as wire,
+        ):
+            answer = await wire.ask(FILES + target, AUTH, *lines)
+            after = await wire.ask("/livez")
+
+    assert (answer.status, answer.complete) == (502, True)
+    assert answer.json == {"error": "the file changed while it was read"}
+    assert answer.header("Content-Type") == "application/json; charset=utf-8"
+    for name in ("ETag", "Content-Disposition", "Accept-Ranges", "Content-Range"):
+        assert answer.header(name) is None
     assert after.status == 200
 
 
