@@ -25,6 +25,7 @@ from tests.e2e.operating import (
     logged,
 )
 from tests.gateways import AUTH, Process, command, resolved_by, running
+from tests.heads import MISREAD, SMUGGLED
 from tests.wire import head
 
 SMALL = 250 * 1024  # bytes: sent in one go
@@ -56,6 +57,35 @@ async def test_running_downloads_survive_sigterm(
             assert answer.complete
             assert hashlib.sha256(answer.body).hexdigest() == digest
         assert await process.exit_code(5) == 0
+
+
+async def test_misleading_heads_are_refused_before_and_after_sigterm(
+    tmp_path: Path, root: Path, resolver: ResolverName, clients: Clients
+) -> None:
+    """Row 40: a gateway that is about to end is no easier to fool."""
+    for session in ("s1", "s2"):
+        (root / session).mkdir(exist_ok=True)
+        (root / session / "file").write_bytes(b"SECRET-CANARY")
+
+    async def refused(port: int, fields: str) -> bool:
+        connection = await clients.connect(port)
+        request = f"GET {FILES}/file HTTP/1.1\r\n{fields}{SMUGGLED}"
+        await connection.send(request.encode("latin-1"))
+        data, end = await connection.rest(3)
+        is_400 = data.startswith((b"HTTP/1.0 400 ", b"HTTP/1.1 400 "))
+        return is_400 and data.count(b"HTTP/1.") == 1 and end != "open"
+
+    changes = {"server": {"grace": "30s"}, **resolved_by(resolver)}
+    with command(tmp_path, root, changes) as process:
+        before = [name for name, fields in MISREAD.items() if await refused(process.port, fields)]
+        process.signal(signal.SIGTERM)
+        await logged(process, "draining")
+        after = [name for name, fields in MISREAD.items() if await refused(process.port, fields)]
+        assert (await wire.ask(process.port, "/readyz")).status == 503
+        process.signal(signal.SIGQUIT)
+        assert await process.exit_code(3) == 0
+
+    assert before == after == list(MISREAD)
 
 
 @pytest.mark.parametrize("version", ["1.1", "1.0"])

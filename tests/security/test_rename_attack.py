@@ -22,7 +22,7 @@ from tests.wire import Wire
 
 OPENS = 20_000
 REQUESTS, CLIENTS, AT_MOST_S = 20_000, 4, 8
-LARGE = 1 << 20  # beyond what is sent in one go
+LARGE = 300_000  # beyond what is sent in one go
 WALKS = 100
 INSIDE = b"inside"
 LEAVES = (PathRefused, "invalid path: symbolic link leaves the workspace")
