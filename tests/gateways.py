@@ -64,6 +64,11 @@ def _merged(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def resolved_by(resolver: str) -> dict[str, Any]:
+    """Changes that force this way of resolving paths."""
+    return {"executors": {"local": {"resolver": resolver}}}
+
+
 def config_for(root: Path | str, changes: Mapping[str, Any] | None = None) -> Config:
     """The same as a `Config`."""
     return from_mapping(settings(root, changes), ExecutorModels(), "test")
