@@ -29,7 +29,7 @@ NAMES = [
     *("n" * 255, "ü" * 127, "😀" * 63, "'\"\\\n%?#+&"),
 ]
 RAW = [b"\xff", b"a\xfeb", b"caf\xe9", b"\xed\xb2\x80", b"\xc0\xaf"]
-DOTTED = ["a..b", "..a", "a..", "....txt"]
+DOTTED = ["...", "a..b", "..a", "a..", "....txt"]
 
 
 async def test_a_name_is_a_name(rig: Rig) -> None:
@@ -83,8 +83,7 @@ async def test_a_name_that_is_no_text_is_listed_and_fetched_or_refused(rig: Rig)
         return
 
     if capabilities.isolates:
-        entries = await listed(rig, "d")
-        assert [entry.path for entry in entries if not entry.problem] == [at("d/ok")]
+        assert at("d/ok") in [entry.path for entry in await listed(rig, "d", depth=1)]
     else:
         refused = await refusal(rig.executor.walk(rig.workspace, at("d"), depth=1))
         assert issubclass(refused, Outage)
