@@ -1,7 +1,6 @@
 """Fixtures that several floors of tests share."""
 
 import asyncio
-import os
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Literal
@@ -9,7 +8,6 @@ from typing import Literal
 import pytest
 import uvloop
 
-from gateway.executors.local.openat2 import kernel_has_openat2
 from tests import needs
 from tests.gateways import Gateway, resolved_by, running
 
@@ -27,12 +25,7 @@ def resolver(request: pytest.FixtureRequest) -> ResolverName:
     """Each way of resolving paths that there is; `local.resolver` forces it."""
     name: ResolverName = request.param
     if name == "openat2":
-        here = os.open("/", os.O_PATH)
-        try:
-            if not kernel_has_openat2(here):
-                needs.missing("needs a kernel with openat2")
-        finally:
-            os.close(here)
+        needs.openat2()
     return name
 
 

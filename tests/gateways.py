@@ -27,6 +27,9 @@ from tests import wire
 KEY = "sk_test_123456"
 AUTH = f"X-API-Key: {KEY}"
 
+Files = Mapping[str | bytes, bytes | str | None]
+"""By path: bytes are a file's content, text is a link's target, None is a directory."""
+
 
 def key_entry(key: str = KEY, **changes: Any) -> dict[str, Any]:
     """A key as the config has it."""
@@ -150,16 +153,20 @@ def threaded(root: Path | str, changes: Mapping[str, Any] | None = None) -> Iter
             served.result(10)
 
 
-def plant(root: Path, files: Mapping[str | bytes, bytes | str]) -> Path:
-    """Write *files* below *root*, which need not be there: bytes are content, text is a link's."""
+def plant(root: Path, files: Files) -> Path:
+    """Write *files* below *root*, which need not be there; what is there is written anew."""
     for name, content in files.items():
         path = os.path.join(os.fsencode(root), os.fsencode(name))
-        os.makedirs(os.path.dirname(path), exist_ok=True)
+        os.makedirs(path if content is None else os.path.dirname(path), exist_ok=True)
+        if content is None:
+            continue
+        if os.path.islink(path):
+            os.unlink(path)
         if isinstance(content, str):
             os.symlink(content, path)
-            continue
-        with open(path, "xb") as file:
-            file.write(content)
+        else:
+            with open(path, "wb") as file:
+                file.write(content)
     return root
 
 

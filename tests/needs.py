@@ -5,6 +5,8 @@ import shutil
 
 import pytest
 
+from gateway.executors.local.openat2 import kernel_has_openat2
+
 
 def root() -> None:
     """The test makes device nodes or mounts, or becomes another user."""
@@ -18,6 +20,16 @@ def program(name: str) -> str:
     if found is None:
         missing(f"needs the program {name}")
     return found
+
+
+def openat2() -> None:
+    """The test forces the resolver that is the kernel's own."""
+    here = os.open("/", os.O_PATH)
+    try:
+        if not kernel_has_openat2(here):
+            missing("needs a kernel with openat2")
+    finally:
+        os.close(here)
 
 
 def missing(reason: str) -> None:
