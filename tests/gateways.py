@@ -31,6 +31,9 @@ ANY_PORT = Tcp("127.0.0.1", 0)
 Files = Mapping[str | bytes, bytes | str | None]
 """By path: bytes are a file's content, text is a link's target, None is a directory."""
 
+Files = Mapping[str | bytes, bytes | str | None]
+"""By path: bytes are a file's content, text is a link's target, None is a directory."""
+
 
 def key_entry(key: str = KEY, **changes: Any) -> dict[str, Any]:
     """A key as the config has it."""
@@ -66,6 +69,11 @@ def _merged(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
             for name, value in new.items()
         },
     }
+
+
+def resolved_by(resolver: str) -> dict[str, Any]:
+    """Changes that force this way of resolving paths."""
+    return {"executors": {"local": {"resolver": resolver}}}
 
 
 def config_for(root: Path | str, changes: Mapping[str, Any] | None = None) -> Config:

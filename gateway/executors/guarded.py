@@ -34,6 +34,7 @@ from gateway.executors.base import (
 from gateway.executors.circuit import Circuit, State
 from gateway.executors.guarded_bodies import GuardedStream, GuardedWalk
 from gateway.executors.slots import Slots
+from gateway.executors.within import within
 from gateway.telemetry import metrics
 
 log = structlog.get_logger()
@@ -183,16 +184,15 @@ class _Call(AbstractAsyncContextManager[T], Generic[T]):
         guard.circuit.admit()
         guard.earn_retry()
         try:
-            async with asyncio.timeout(guard.timeout.first_byte):
-                await guard.slots.acquire(self._workspace)
-                self._has_slot = True
-                return await self._entered_in_two_tries()
+            return await within(guard.timeout.first_byte, self._entered_in_two_tries())
         except TimeoutError as exc:
             if self._has_slot:
                 raise TimedOut("the executor did not answer in time") from exc
             raise Busy("the executor has too much to do") from exc
 
     async def _entered_in_two_tries(self) -> T:
+        await self._guard.slots.acquire(self._workspace)
+        self._has_slot = True
         try:
             return await self._entered()
         except Unavailable:

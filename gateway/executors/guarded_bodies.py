@@ -1,15 +1,15 @@
 """Bodies under guard: every wait for the backend ends, every byte is counted."""
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from time import monotonic
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import structlog
 
 from gateway.domain.errors import GatewayError, StreamBroken
 from gateway.domain.model import Entry
 from gateway.executors.base import FileStream, Walk
+from gateway.executors.within import within
 
 log = structlog.get_logger()
 
@@ -70,11 +70,10 @@ class _Patience:
         self._idle_s = idle_s
         self._ends_at = ends_at
 
-    async def wait(self, coming: Awaitable[T]) -> T:
+    async def wait(self, coming: Coroutine[Any, Any, T]) -> T:
         """What comes; raise `StreamBroken` if it comes too late, or as anything unexpected."""
         try:
-            async with asyncio.timeout(min(self._idle_s, self._ends_at - monotonic())):
-                return await coming
+            return await within(min(self._idle_s, self._ends_at - monotonic()), coming)
         except (StreamBroken, GatewayError):
             raise
         except TimeoutError as exc:
