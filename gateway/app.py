@@ -64,7 +64,9 @@ async def wired(config: Config, lifecycle: Lifecycle) -> AsyncIterator[Apps]:
         gate = _gate(config, lifecycle)
         for dialect in _dialects(config, executors):
             for route in dialect.routes():
-                main.router.add_get(route.template, Endpoint(dialect, route, gate).serve)
+                endpoint = Endpoint(dialect, route, gate)
+                main.router.add_get(route.template, endpoint.serve)
+                main.router.add_route("*", route.template, endpoint.refuse)
         health.add_to(main, with_metrics=False)
         health.add_to(admin, with_metrics=True)
         yield Apps(main, admin)

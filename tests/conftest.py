@@ -9,7 +9,7 @@ import pytest
 import uvloop
 
 from tests import needs
-from tests.gateways import Gateway, running
+from tests.gateways import Gateway, resolved_by, running
 
 
 def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
@@ -40,5 +40,5 @@ def root(tmp_path: Path) -> Path:
 @pytest.fixture
 async def gateway(root: Path, resolver: ResolverName) -> AsyncIterator[Gateway]:
     """A gateway on *root*, once for each resolver."""
-    async with running(root, {"executors": {"local": {"resolver": resolver}}}) as running_gateway:
+    async with running(root, resolved_by(resolver)) as running_gateway:
         yield running_gateway

@@ -12,6 +12,8 @@ from gateway.domain.paths import WorkspacePath
 
 _SESSION_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
 
+_ANY = ("*",)
+
 SessionId = NewType("SessionId", str)
 
 
@@ -43,7 +45,7 @@ class Principal:
     key_id: str
     org: str
     scopes: frozenset[Scope]
-    sessions: tuple[str, ...] = ("*",)
+    sessions: tuple[str, ...] = _ANY
     expires: datetime | None = field(default=None, compare=False)
 
     def require(self, scope: Scope) -> None:
@@ -53,7 +55,9 @@ class Principal:
 
     def may_see(self, session_id: str) -> bool:
         """Whether one of the key's session patterns matches."""
-        return any(fnmatchcase(session_id, pattern) for pattern in self.sessions)
+        return self.sessions == _ANY or any(
+            fnmatchcase(session_id, pattern) for pattern in self.sessions
+        )
 
 
 class Kind(Enum):

@@ -32,6 +32,9 @@ class Capabilities:
 
     *ranges*: a part of a file is had without what stands before it. *versions*: open files carry a
     strong validator. *raw_names*: names that are not UTF-8 are listed, and fetched.
+    *double_dots*: so are names like `a..b`. Listings may leave out what has another name, and to
+    open it is `Unsupported`. *isolates*: an entry that cannot be told, for its name or as a link
+    that dangles, costs only itself; else the listing of its directory is an `Outage`.
     *per_workspace*: how many calls at once one workspace bears; None is no limit.
     """
 
@@ -40,6 +43,8 @@ class Capabilities:
     raw_names: bool
     links: Links
     proof: Proof
+    double_dots: bool = True
+    isolates: bool = True
     per_workspace: int | None = None
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 from time import monotonic
 from types import TracebackType
@@ -36,6 +36,7 @@ from gateway.executors.base import (
 from gateway.executors.circuit import Circuit, State
 from gateway.executors.guarded_bodies import GuardedStream, GuardedWalk
 from gateway.executors.slots import Slots
+from gateway.executors.within import within
 from gateway.telemetry import metrics
 
 log = structlog.get_logger()
@@ -151,7 +152,7 @@ class _Call(AbstractAsyncContextManager[T], Generic[T]):
         self._workspace = workspace
         self._enter = enter
         self._begin = begin
-        self._inner: AsyncExitStack | None = None
+        self._inner: AbstractAsyncContextManager[T] | None = None
         self._has_slot = False
 
     async def __aenter__(self) -> T:
@@ -197,16 +198,15 @@ class _Call(AbstractAsyncContextManager[T], Generic[T]):
         guard.circuit.admit()
         guard.earn_retry()
         try:
-            async with asyncio.timeout(guard.timeout.first_byte):
-                await guard.slots.acquire(self._workspace)
-                self._has_slot = True
-                return await self._entered_in_two_tries()
+            return await within(guard.timeout.first_byte, self._entered_in_two_tries())
         except TimeoutError as exc:
             if self._has_slot:
                 raise TimedOut("the executor did not answer in time") from exc
             raise Busy("the executor has too much to do") from exc
 
     async def _entered_in_two_tries(self) -> T:
+        await self._guard.slots.acquire(self._workspace)
+        self._has_slot = True
         try:
             return await self._entered()
         except Unavailable:
@@ -216,12 +216,14 @@ class _Call(AbstractAsyncContextManager[T], Generic[T]):
         return await self._entered()
 
     async def _entered(self) -> T:
+        inner = self._enter()
         try:
-            async with AsyncExitStack() as stack:
-                product = await stack.enter_async_context(self._enter())
+            product = await inner.__aenter__()
+            try:
                 begun = await self._begin(product, self._ends_at)
-                self._inner = stack.pop_all()
-                return begun
+            except BaseException as exc:
+                await inner.__aexit__(type(exc), exc, exc.__traceback__)
+                raise
         except (GatewayError, TimeoutError):
             raise
         except StreamBroken as exc:
@@ -229,6 +231,8 @@ class _Call(AbstractAsyncContextManager[T], Generic[T]):
         except Exception as exc:
             log.exception("executor_fault", executor=self._guard.name, operation=self._operation)
             raise ProtocolFault("the executor failed in an unexpected way") from exc
+        self._inner = inner
+        return begun
 
     def _tell(self, error: Outage) -> None:
         """Let circuit and log know of an outage, if it is one of the backend."""

@@ -1,16 +1,15 @@
 """Bodies under guard: every wait for the backend ends, every byte is counted."""
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from time import monotonic
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import structlog
 
 from gateway.domain.errors import GatewayError, StreamBroken
 from gateway.domain.model import Entry
 from gateway.executors.base import FileStream, Walk
-from gateway.executors.upcoming import upcoming
+from gateway.executors.within import within
 
 log = structlog.get_logger()
 
@@ -62,7 +61,7 @@ class GuardedStream(FileStream):
             return
         allowed = self._most_bytes - first if count is None else count
         coming = self._inner.chunks(first, count)
-        while chunk := await self._patience.wait(upcoming(coming, b"")):
+        while chunk := await self._patience.wait(_next(coming, b"")):
             allowed -= len(chunk)
             if allowed < 0:
                 raise StreamBroken(_LONG)
@@ -95,7 +94,7 @@ class GuardedWalk(Walk):
         Raises whatever the inner walk does.
         """
         until, missing = monotonic() + soon_s, _FEW
-        while batch := await upcoming(self._batches, ()):
+        while batch := await _next(self._batches, ()):
             self._begun.append(batch)
             missing -= len(batch)
             if missing <= 0 or monotonic() > until:
@@ -106,7 +105,7 @@ class GuardedWalk(Walk):
         for batch in self._begun:
             yield batch
         while not self._is_over and (
-            batch := await self._patience.wait(upcoming(self._batches, ()))
+            batch := await self._patience.wait(_next(self._batches, ()))
         ):
             yield batch
 
@@ -117,11 +116,10 @@ class _Patience:
         self._idle_s = idle_s
         self._ends_at = ends_at
 
-    async def wait(self, coming: Awaitable[T]) -> T:
+    async def wait(self, coming: Coroutine[Any, Any, T]) -> T:
         """What comes; raise `StreamBroken` if it comes too late, or as anything unexpected."""
         try:
-            async with asyncio.timeout(min(self._idle_s, self._ends_at - monotonic())):
-                return await coming
+            return await within(min(self._idle_s, self._ends_at - monotonic()), coming)
         except (StreamBroken, GatewayError):
             raise
         except TimeoutError as exc:
@@ -129,3 +127,11 @@ class _Patience:
         except Exception as exc:
             log.exception("executor_fault", executor=self._source)
             raise StreamBroken("the executor failed in an unexpected way") from exc
+
+
+async def _next(coming: AsyncIterator[T], end: T) -> T:
+    # Not `anext` with a default: with an iterator that is no generator CPython 3.11 fails.
+    try:
+        return await coming.__anext__()
+    except StopAsyncIteration:
+        return end

@@ -73,6 +73,10 @@ class Endpoint:
         """Admit the caller, or raise what `Gate.admit` raises; then answer."""
         return await self.route.handler(request, self._gate.admit(request))
 
+    async def refuse(self, request: web.Request) -> web.StreamResponse:
+        """Answer any other method; the router's own 405 would belong to no route or dialect."""
+        raise web.HTTPMethodNotAllowed(request.method, ("GET", "HEAD"))
+
 
 def credential(request: web.Request) -> bytes | None:
     """The one key that the request presents, or None; raise `CredentialsRejected` if in doubt.

@@ -78,7 +78,7 @@ async def _answer(
             _connection(request).abort()
         raise
     except web.HTTPException as exc:
-        # Only the router raises these: 404 and 405.
+        # 404 is the router's; 405 is its, or an endpoint's.
         exchange.outcome = "refused"
         allow = {"Allow": exc.headers["Allow"]} if "Allow" in exc.headers else None
         return error_response(exc.status, dialect.error_body(exc.reason.lower()), allow)

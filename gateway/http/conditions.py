@@ -113,7 +113,8 @@ def _full_year(digits: str) -> int:
 
 
 def _date(headers: MultiMapping[str], name: str, otherwise: float) -> float:
-    moment = parse_date(_field(headers, name) or "")
+    value = _field(headers, name)
+    moment = None if value is None else parse_date(value)
     return otherwise if moment is None else moment
 
 

@@ -1,8 +1,9 @@
 """List a workspace and open its files, for whoever may."""
 
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from types import TracebackType
 
 import structlog
 
@@ -43,28 +44,19 @@ class Workspaces:
         self._placement = placement
         self.bounds = bounds
 
-    @asynccontextmanager
-    async def open(
+    def open(
         self,
         principal: Principal,
         session_id: SessionId,
         path: WorkspacePath,
         wanted: Wanted = EVERYTHING,
-    ) -> AsyncIterator[FileStream]:
+    ) -> AbstractAsyncContextManager[FileStream]:
         """Open a file for download; raise `TooLarge` if it is over the limit, and all verdicts."""
         _authorize(principal, session_id, Scope.FILES_READ)
-        async with self._placement.executor_of(session_id).open(session_id, path, wanted) as stream:
-            size = stream.entry.size
-            if size is not None and size > self.bounds.file:
-                raise TooLarge(f"file exceeds maximum size limit ({_size(self.bounds.file)})")
-            audit.info(
-                "audit.download",
-                key_id=principal.key_id,
-                org=principal.org,
-                session_id=session_id,
-                path=path.rooted,
-            )
-            yield stream
+        executor = self._placement.executor_of(session_id)
+        return _Download(
+            executor.open(session_id, path, wanted), self.bounds.file, principal, session_id, path
+        )
 
     @asynccontextmanager
     async def listing(
@@ -81,6 +73,47 @@ class Workspaces:
             selection=wanted.selection,
         ) as walk:
             yield Listing(walk, wanted, self.bounds)
+
+
+class _Download(AbstractAsyncContextManager[FileStream]):
+    """A file that is open for one download, of at most *most* bytes."""
+
+    def __init__(
+        self,
+        opening: AbstractAsyncContextManager[FileStream],
+        most: int,
+        principal: Principal,
+        session_id: SessionId,
+        path: WorkspacePath,
+    ) -> None:
+        self._opening = opening
+        self._most = most
+        self._principal = principal
+        self._session_id = session_id
+        self._path = path
+
+    async def __aenter__(self) -> FileStream:
+        stream = await self._opening.__aenter__()
+        size = stream.entry.size
+        if size is not None and size > self._most:
+            await self._opening.__aexit__(None, None, None)
+            raise TooLarge(f"file exceeds maximum size limit ({_size(self._most)})")
+        audit.info(
+            "audit.download",
+            key_id=self._principal.key_id,
+            org=self._principal.org,
+            session_id=self._session_id,
+            path=self._path.rooted,
+        )
+        return stream
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        exc: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._opening.__aexit__(kind, exc, trace)
 
 
 class Listing:

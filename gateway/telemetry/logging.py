@@ -4,12 +4,14 @@ import json
 import logging
 import os
 from datetime import UTC, datetime
+from functools import lru_cache
+from time import gmtime, strftime, time_ns
 
 import orjson
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-from gateway.telemetry.correlation import add_request_id
+from gateway.telemetry.correlation import REQUEST_ID
 from gateway.telemetry.sink import Sink
 
 _LONG = frozenset({"exception", "stack"})  # what the console shows over several lines
@@ -22,9 +24,9 @@ class _Logger:
         self.name = name
         self._sink = sink
 
-    def info(self, line: str) -> None:
-        """Write the line."""
-        self._sink.write(_bytes(line))
+    def info(self, line: str | bytes) -> None:
+        """Write the line; bytes have its end already."""
+        self._sink.write(_bytes(line) if isinstance(line, str) else line)
 
     debug = warning = error = critical = info
 
@@ -44,20 +46,16 @@ class _Handler(logging.Handler):
 def configure() -> None:
     """Send structlog's events and every other library's records to standard error, in one form."""
     sink = Sink(_lost)
-    shared: list[Processor] = [
-        add_request_id,
-        structlog.stdlib.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-    ]
-    last: list[Processor] = [structlog.processors.format_exc_info, _render]
+    own: list[Processor] = [structlog.processors.format_exc_info, _render]
+    foreign: list[Processor] = [structlog.processors.format_exc_info, _text]
     if os.isatty(2):
         console = structlog.dev.ConsoleRenderer(
             colors="NO_COLOR" not in os.environ,
             exception_formatter=structlog.dev.plain_traceback,
         )
-        last[1:] = [_printable, console]
+        own[1:] = foreign[1:] = [_printable, console]
     structlog.configure(
-        processors=[_add_name, *shared, *last],
+        processors=[_complete, *own],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         logger_factory=lambda name=None: _Logger(sink, name),
         cache_logger_on_first_use=True,
@@ -65,32 +63,50 @@ def configure() -> None:
     handler = _Handler(sink)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[structlog.stdlib.add_logger_name, *shared],
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
+            foreign_pre_chain=[structlog.stdlib.add_logger_name, _complete],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *foreign],
         )
     )
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     logging.captureWarnings(capture=True)
 
 
-def _add_name(logger: WrappedLogger, _: str, event: EventDict) -> EventDict:
-    if logger.name is not None:
+def _complete(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+    """Add what every line has. One step instead of four: there are two lines to a request."""
+    if isinstance(logger, _Logger) and logger.name is not None:
         event["logger"] = logger.name
+    request_id = REQUEST_ID.get()
+    if request_id is not None:
+        event["request_id"] = request_id
+    event["level"] = method
+    seconds, fraction = divmod(time_ns(), 1_000_000_000)
+    event["timestamp"] = f"{_utc(seconds)}.{fraction // 1000:06}Z"
     return event
 
 
-def _render(_: WrappedLogger, __: str, event: EventDict) -> str:
+@lru_cache(2)
+def _utc(seconds: int) -> str:
+    return strftime("%Y-%m-%dT%H:%M:%S", gmtime(seconds))
+
+
+def _render(_: WrappedLogger, __: str, event: EventDict) -> str | bytes:
     """One line of JSON. What a terminal would obey is escaped: people look at logs with `cat`."""
     try:
-        line = orjson.dumps(event, default=repr)
-        if line.isascii():
-            return line.decode("ascii")
-        text = line.decode()
+        line = orjson.dumps(event, default=repr, option=orjson.OPT_APPEND_NEWLINE)
+        if line.isascii() and b"\x7f" not in line:  # orjson has escaped the other controls
+            return line
+        text = line[:-1].decode()
     except orjson.JSONEncodeError:  # lone surrogates, integers beyond 64 bits
         text = json.dumps(event, default=repr, ensure_ascii=False)
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
+
+
+def _text(logger: WrappedLogger, method: str, event: EventDict) -> str:
+    """The same as the standard library's formatter wants it: as text, without the line's end."""
+    line = _render(logger, method, event)
+    return line if isinstance(line, str) else line[:-1].decode()
 
 
 def _printable(_: WrappedLogger, __: str, event: EventDict) -> EventDict:

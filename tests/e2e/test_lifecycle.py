@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests import wire
+from tests.conftest import ResolverName
 from tests.e2e.operating import (
     BIG,
     FILES,
@@ -23,7 +24,8 @@ from tests.e2e.operating import (
     log_of,
     logged,
 )
-from tests.gateways import AUTH, Process, command, running
+from tests.gateways import AUTH, Process, command, resolved_by, running
+from tests.heads import MISREAD, SMUGGLED
 from tests.wire import head
 
 SMALL = 250 * 1024  # bytes: sent in one go
@@ -31,11 +33,12 @@ MANY = 30  # such answers are more than the kernel takes for a reader that does 
 
 
 async def test_running_downloads_survive_sigterm(
-    tmp_path: Path, big_root: tuple[Path, str], clients: Clients
+    tmp_path: Path, big_root: tuple[Path, str], resolver: ResolverName, clients: Clients
 ) -> None:
     """Row 40: unready at once, serving in the grace, then refusing; what runs is completed."""
     root, digest = big_root
-    with command(tmp_path, root, {"server": {"grace": "1s", "drain": "20s"}}) as process:
+    changes = {"server": {"grace": "1s", "drain": "20s"}, **resolved_by(resolver)}
+    with command(tmp_path, root, changes) as process:
         slow = [await clients.slow(process.port, FILES + "/big.bin") for _ in range(3)]
         idle = await clients.connect(process.port)
         assert (await idle.ask("/readyz")).status == 200
@@ -56,12 +59,46 @@ async def test_running_downloads_survive_sigterm(
         assert await process.exit_code(5) == 0
 
 
+async def test_misleading_heads_are_refused_before_and_after_sigterm(
+    tmp_path: Path, root: Path, resolver: ResolverName, clients: Clients
+) -> None:
+    """Row 40: a gateway that is about to end is no easier to fool."""
+    for session in ("s1", "s2"):
+        (root / session).mkdir(exist_ok=True)
+        (root / session / "file").write_bytes(b"SECRET-CANARY")
+
+    async def refused(port: int, fields: str) -> bool:
+        connection = await clients.connect(port)
+        request = f"GET {FILES}/file HTTP/1.1\r\n{fields}{SMUGGLED}"
+        await connection.send(request.encode("latin-1"))
+        data, end = await connection.rest(3)
+        is_400 = data.startswith((b"HTTP/1.0 400 ", b"HTTP/1.1 400 "))
+        return is_400 and data.count(b"HTTP/1.") == 1 and end != "open"
+
+    changes = {"server": {"grace": "30s"}, **resolved_by(resolver)}
+    with command(tmp_path, root, changes) as process:
+        before = [name for name, fields in MISREAD.items() if await refused(process.port, fields)]
+        process.signal(signal.SIGTERM)
+        await logged(process, "draining")
+        after = [name for name, fields in MISREAD.items() if await refused(process.port, fields)]
+        assert (await wire.ask(process.port, "/readyz")).status == 503
+        process.signal(signal.SIGQUIT)
+        assert await process.exit_code(3) == 0
+
+    assert before == after == list(MISREAD)
+
+
 @pytest.mark.parametrize("version", ["1.1", "1.0"])
 async def test_a_download_over_the_drain_limit_is_visibly_broken(
-    tmp_path: Path, big_root: tuple[Path, str], version: str, clients: Clients
+    tmp_path: Path,
+    big_root: tuple[Path, str],
+    resolver: ResolverName,
+    version: str,
+    clients: Clients,
 ) -> None:
-    """A reset, not a clean end: HTTP/1.0 clients may take that for a complete file."""
-    with command(tmp_path, big_root[0], {"server": {"drain": "1s"}}) as process:
+    """Row 40: a reset, no clean end; HTTP/1.0 clients may take that for a complete file."""
+    changes = {"server": {"drain": "1s"}, **resolved_by(resolver)}
+    with command(tmp_path, big_root[0], changes) as process:
         reader = await clients.slow(process.port, FILES + "/big.bin", version)
         await logged(process, "audit.download")
 
@@ -101,12 +138,12 @@ async def test_the_tail_of_small_answers_leaves_before_the_exit(
 
 
 async def test_the_tail_of_a_listing_leaves_before_the_exit(
-    tmp_path: Path, root: Path, clients: Clients
+    tmp_path: Path, root: Path, resolver: ResolverName, clients: Clients
 ) -> None:
     """The last chunk too, without which the client takes the listing for broken."""
     for number in range(6000):
         (root / "s1" / f"{number:0200}").touch()
-    with command(tmp_path, root) as process:
+    with command(tmp_path, root, resolved_by(resolver)) as process:
         reader = await clients.slow(process.port, FILES)
         await asyncio.sleep(0.5)
 
@@ -297,11 +334,11 @@ async def test_idle_connections_are_closed_at_the_keepalive_timeout(
 
 
 async def test_the_header_timeout_holds_for_every_request_of_a_connection(
-    root: Path, clients: Clients
+    root: Path, resolver: ResolverName, clients: Clients
 ) -> None:
     """Row 37: not only for the first; bytes that drip in do not extend it."""
-    changes = {"server": {"header_timeout": "600ms", "keepalive_timeout": "30s"}}
-    async with running(root, changes) as gateway:
+    server = {"header_timeout": "600ms", "keepalive_timeout": "30s"}
+    async with running(root, {"server": server, **resolved_by(resolver)}) as gateway:
         connection = await clients.connect(gateway.port)
         await connection.ask(FILES, AUTH)
         await asyncio.sleep(0.8)
@@ -320,11 +357,12 @@ async def test_the_header_timeout_holds_for_every_request_of_a_connection(
 
 
 async def test_a_reader_that_never_takes_small_answers_is_cut_off(
-    root: Path, clients: Clients
+    root: Path, resolver: ResolverName, clients: Clients
 ) -> None:
     """Row 38 for answers that are written in one go: no handler waits, but memory does."""
     (root / "s1" / "small.bin").write_bytes(bytes(SMALL))
-    async with running(root, {"server": {"idle_timeout": "600ms"}}) as gateway:
+    changes = {"server": {"idle_timeout": "600ms"}, **resolved_by(resolver)}
+    async with running(root, changes) as gateway:
         reader = await clients.slow(gateway.port, FILES + "/small.bin", times=MANY)
         await asyncio.sleep(1.8)
 
@@ -335,11 +373,12 @@ async def test_a_reader_that_never_takes_small_answers_is_cut_off(
 
 
 async def test_a_reader_that_is_merely_slow_gets_small_answers(
-    root: Path, clients: Clients
+    root: Path, resolver: ResolverName, clients: Clients
 ) -> None:
     """What counts is that it takes something now and then."""
     (root / "s1" / "small.bin").write_bytes(bytes(SMALL))
-    async with running(root, {"server": {"idle_timeout": "600ms"}}) as gateway:
+    changes = {"server": {"idle_timeout": "600ms"}, **resolved_by(resolver)}
+    async with running(root, changes) as gateway:
         reader = await clients.slow(gateway.port, FILES + "/small.bin", times=MANY)
         size = 0
         for _ in range(10):

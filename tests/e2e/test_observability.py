@@ -14,13 +14,27 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests import wire
+from tests import needs, wire
 from tests.e2e.operating import FILES, Clients, accepts, eventually, log_of, logged
 from tests.gateways import AUTH, KEY, Process, command, free_port, settings
 
 HOSTILE = "a\nb\r\x1b[31m\x1b]0;owned\x07\x9b2J\u202egpj.exe"
 RAW = "a%0Ab%0D%1B[31m%1B]0;owned%07%C2%9B2J%E2%80%AEgpj.exe"
 PREFIX = "workspace_gateway_"
+LISTING = "/api/v1/sessions/{session_id}/files"
+DOWNLOAD = LISTING + "/{path}"
+
+MALFORMED = [
+    "GET / HTTP/1.1\r\nHost: x\r\nX-API-Key : canary\r\n\r\n",
+    "GET / HTTP/1.1\r\nHost: x\r\nX-API-Key: canary\0\r\n\r\n",
+    "GET / HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer canary\x01\r\n\r\n",
+    "GET / HTTP/1.1\r\nHost: x\r\ncanary\r\n\r\n",
+    "GET / HTTP/1.1\r\nHost: x\r\n: canary\r\n\r\n",
+    "GET / HTTP/1.1\r\nHost: x\r\nCanary: " + "x" * 20_000 + "\r\n\r\n",
+    "GET / HTTP/1.1\r\nHost: x\r\nCookie: canary\r\nContent-Length: x\r\n\r\n",
+    "canary / HTTP/1.1\r\nHost x\r\n\r\n",
+    "GET /canary\0 HTTP/1.1\r\nHost: x\r\n\r\n",
+]
 
 
 @pytest.fixture
@@ -85,24 +99,35 @@ async def test_a_request_is_one_line_with_these_fields(observed: tuple[Process, 
 
 
 @pytest.mark.parametrize(
-    ("target", "credential", "expected"),
+    ("method", "target", "credential", "expected"),
     [
-        (FILES + "/none", AUTH, ("refused", 404, FILES.replace("s1", "{session_id}") + "/{path}")),
-        (FILES, "X-API-Key: wrong", ("refused", 401, FILES.replace("s1", "{session_id}"))),
-        ("/no/such/route", AUTH, ("refused", 404, "unmatched")),
-        ("/livez", AUTH, ("ok", 200, "/livez")),
+        ("GET", FILES + "/none", AUTH, ("refused", 404, DOWNLOAD, "shannon")),
+        ("GET", FILES, "X-API-Key: wrong", ("refused", 401, LISTING, "shannon")),
+        ("POST", FILES, AUTH, ("refused", 405, LISTING, "shannon")),
+        ("DELETE", FILES + "/none", "X-API-Key: wrong", ("refused", 405, DOWNLOAD, "shannon")),
+        ("GET", "/no/such/route", AUTH, ("refused", 404, "unmatched", "native")),
+        ("POST", "/livez", AUTH, ("refused", 405, "unmatched", "native")),
+        ("GET", "/livez", AUTH, ("ok", 200, "/livez", "native")),
     ],
 )
 async def test_refusals_are_logged_like_answers(
-    observed: tuple[Process, int], target: str, credential: str, expected: tuple[object, ...]
+    observed: tuple[Process, int],
+    method: str,
+    target: str,
+    credential: str,
+    expected: tuple[object, ...],
 ) -> None:
     """One line, and nothing of the key that was tried or of the path that was asked for."""
-    process, _ = observed
-    await wire.ask(process.port, target, credential)
+    process, admin = observed
+    await wire.ask(process.port, target, credential, method=method)
 
     (line,) = await logged(process, "http_request")
+    metrics = (await wire.ask(admin, "/metrics")).body.decode()
 
-    assert (line["outcome"], line["status"], line["route"]) == expected
+    assert (line["outcome"], line["status"], line["route"], line["dialect"]) == expected
+    _, status, route, _ = expected
+    counted = f'http_requests_total{{code="{status}",method="{method}",route="{route}"}} 1.0'
+    assert PREFIX + counted in metrics
     text = process.log.read_text()
     assert KEY not in text
     assert "wrong" not in text
@@ -144,11 +169,70 @@ async def test_malformed_requests_are_one_line_each(observed: tuple[Process, int
         await connection.send(f"GET / HTTP/1.1\r\n{AUTH}\x01\r\n\r\n".encode())
         assert (await connection.answer()).status == 400
 
+    (line,) = await logged(process, "request_malformed")
+
+    assert re.fullmatch("[0-9a-f]{32}", line.pop("request_id"))
+    assert re.fullmatch(r"\w+", line.pop("error"))
+    del line["timestamp"]
+    assert line == {"event": "request_malformed", "level": "info"}
+    assert KEY not in process.log.read_text()
+    assert not [line for line in log_of(process) if "exception" in line]
+
+
+@pytest.mark.parametrize("sent", MALFORMED, ids=ascii)
+async def test_a_malformed_head_leaves_none_of_its_bytes_in_the_log(
+    observed: tuple[Process, int], sent: str
+) -> None:
+    process, _ = observed
+    async with await wire.Wire.connect(process.port) as connection:
+        await connection.send(sent.encode("latin-1"))
+        answer = await connection.answer()
+
     await logged(process, "request_malformed")
 
+    assert (answer.status, answer.json) == (400, {"error": "malformed request"})
+    assert "canary" not in process.log.read_text().lower()
+
+
+@pytest.mark.parametrize(
+    ("trouble", "cause"),
+    [
+        ("removed", "FileNotFoundError"),
+        ("a file", "NotADirectoryError"),
+        ("unreadable", "PermissionError"),
+    ],
+)
+async def test_an_executor_that_cannot_answer_is_logged_with_its_cause(
+    tmp_path: Path, root: Path, trouble: str, cause: str
+) -> None:
+    """The client learns that there is no answer; the operator, why; nobody, with which key."""
+    (root / "s1" / "a.txt").write_bytes(b"x")
+    launcher: tuple[str, ...] = ()
+    if os.geteuid() == 0:
+        powers = "-dac_override,-dac_read_search"
+        launcher = (needs.program("setpriv"), f"--bounding-set={powers}", f"--inh-caps={powers}")
+    with command(tmp_path, root, launcher=launcher) as process:
+        assert (await wire.ask(process.port, FILES + "/a.txt", AUTH)).body == b"x"
+        if trouble == "unreadable":
+            root.chmod(0)
+        else:
+            root.rename(tmp_path / "elsewhere")
+        if trouble == "a file":
+            root.touch()
+        answers = [
+            await wire.ask(process.port, target, AUTH, f"X-Request-ID: {number}")
+            for number, target in enumerate((FILES, FILES + "/a.txt"))
+        ]
+        if trouble == "unreadable":
+            root.chmod(0o755)
+        lines = await logged(process, "no_answer", 2)
+
+    said = "the workspace root cannot be read"
+    for number, (answer, line) in enumerate(zip(answers, lines, strict=True)):
+        assert (answer.status, answer.json) == (502, {"error": said})
+        assert (line["reason"], line["request_id"], line["level"]) == (said, str(number), "warning")
+        assert line["cause"].startswith(cause + "(")
     assert KEY not in process.log.read_text()
-    assert len(log_of(process, "request_malformed")) == 1
-    assert not [line for line in log_of(process) if "exception" in line]
 
 
 async def test_metrics_have_the_names_and_labels_that_are_documented(

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.gateways import AUTH, KEY, Gateway, command, key_entry, plant, running
+from tests.conftest import ResolverName
+from tests.gateways import AUTH, KEY, Gateway, command, key_entry, plant, resolved_by, running
 from tests.wire import Answer, Wire, ask, head
 
 FILES = "/api/v1/sessions/s1/files"
@@ -170,10 +171,11 @@ async def test_a_scope_is_needed(root: Path, scopes: list[str], status: int) -> 
     ],
 )
 async def test_a_session_that_the_key_may_not_see_does_not_exist(
-    root: Path, patterns: list[str], sees: bool
+    root: Path, resolver: ResolverName, patterns: list[str], sees: bool
 ) -> None:
     """Row 30: byte for byte."""
-    async with running(root, {"auth": {"keys": [key_entry(sessions=patterns)]}}) as gateway:
+    changes = {"auth": {"keys": [key_entry(sessions=patterns)]}, **resolved_by(resolver)}
+    async with running(root, changes) as gateway:
         for path in ("", "?recursive=1", "?path=d", "/file", "/missing", "/file?digest=sha256"):
             for method in ("GET", "HEAD"):
                 one, other = [
@@ -258,11 +260,12 @@ async def test_health_asks_for_no_key(gateway: Gateway) -> None:
     assert (await ask(gateway.admin_port, FILES, AUTH)).status == 404
 
 
-async def test_guessing_is_throttled_by_address(root: Path) -> None:
+async def test_guessing_is_throttled_by_address(root: Path, resolver: ResolverName) -> None:
     """Row 31."""
     changes = {
         "limits": {"auth_failures_per_minute": 20},
         "server": {"trusted_proxies": ["127.0.0.0/8"]},
+        **resolved_by(resolver),
     }
     async with running(root, changes) as gateway:
         guesses = await asyncio.gather(

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ResolverName
-from tests.gateways import AUTH, Gateway, command, plant, running, slowest_liveness
+from tests.gateways import AUTH, Gateway, command, plant, resolved_by, running, slowest_liveness
+from tests.plugins import registered
 from tests.wire import Answer, Wire, ask, head
 
 SMALL = bytes(random.Random(1).randbytes(1000))
@@ -471,7 +472,7 @@ async def test_a_file_that_shrinks_breaks_the_connection(
     size = 64 << 20
     with (root / "s1/shrinking").open("wb") as file:
         file.truncate(size)
-    async with running(root, {"executors": {"local": {"resolver": resolver}}}) as gateway:
+    async with running(root, resolved_by(resolver)) as gateway:
         sock = _slow_reader(gateway)
         async with Wire(*await asyncio.open_connection(sock=sock)) as wire:
             await wire.send(head(FILES + "shrinking", AUTH, version=version))
@@ -482,6 +483,48 @@ async def test_a_file_that_shrinks_breaks_the_connection(
 
     assert len(data) < size
     assert end == "reset"
+    assert after.status == 200
+
+
+@pytest.mark.parametrize(
+    ("size", "keep", "target", "lines"),
+    [
+        (1000, 0, "file", ()),
+        (1000, 999, "file", ()),
+        (1000, 999, "file", ("Range: bytes=0-9",)),
+        (1000, 999, "file", ("Range: bytes=0-9,20-29",)),
+        (3_000_000, 0, "file", ()),
+        (3_000_000, 4095, "file", ("Range: bytes=1000000-",)),
+        (3_000_000, 2_999_999, "file?digest=sha256", ()),
+        (3_000_000, 2_999_999, "file", ("Want-Repr-Digest: sha-512=1",)),
+        (1000, 999, "file", ("Content-Type: application/json",)),
+        (3_000_000, 0, "file", ("Content-Type: application/json",)),
+    ],
+)
+async def test_a_file_that_shrinks_before_its_first_byte_is_an_error(
+    root: Path,
+    resolver: ResolverName,
+    size: int,
+    keep: int,
+    target: str,
+    lines: tuple[str, ...],
+) -> None:
+    """Nothing has been sent: there is room for an answer, and the connection is still good."""
+    plant(root, {"s1/file": bytes(size)})
+    local = {"type": "cut", "keep": keep, "resolver": resolver}
+    with registered():
+        async with (
+            running(root, {"executors": {"local": local}}) as gateway,
+            await Wire.connect(gateway.port) as wire,
+        ):
+            answer = await wire.ask(FILES + target, AUTH, *lines)
+            after = await wire.ask("/livez")
+
+    assert (answer.status, answer.complete) == (502, True)
+    assert answer.json == {"error": "the file changed while it was read"}
+    assert answer.header("Content-Type") == "application/json; charset=utf-8"
+    for name in ("ETag", "Content-Disposition", "Accept-Ranges", "Content-Range"):
+        assert answer.header(name) is None
     assert after.status == 200
 
 
@@ -511,7 +554,7 @@ def _descriptors() -> int:
     ids=["large", "parts", "sdk", "small-pipelined", "listing", "listings-pipelined"],
 )
 async def test_a_reader_that_reads_nothing_is_cut_off(
-    root: Path, target: str, count: int, lines: tuple[str, ...]
+    root: Path, resolver: ResolverName, target: str, count: int, lines: tuple[str, ...]
 ) -> None:
     """Row 38: and everything it held is given back, whatever it asked for."""
     big = 24 << 20
@@ -523,7 +566,8 @@ async def test_a_reader_that_reads_nothing_is_cut_off(
         else {},
     )
     plant(root, {f"s1/{number:0200}": b"" for number in range(400)})
-    async with running(root, {"server": {"idle_timeout": "500ms"}}) as gateway:
+    changes = {"server": {"idle_timeout": "500ms"}, **resolved_by(resolver)}
+    async with running(root, changes) as gateway:
         await gateway.ask("/livez")
         before = _descriptors()
         with _slow_reader(gateway) as sock:
@@ -549,11 +593,11 @@ async def _send_all(sock: socket.socket, data: bytes) -> None:
         pass
 
 
-async def test_a_reader_that_drips_is_cut_off(root: Path) -> None:
+async def test_a_reader_that_drips_is_cut_off(root: Path, resolver: ResolverName) -> None:
     """Each byte on its own would keep the idle timeout from ever being reached."""
     plant(root, {"s1/large": bytes(24 << 20)})
-    changes = {"server": {"idle_timeout": "300ms", "min_rate": "8MiB"}}
-    async with running(root, changes) as gateway:
+    server = {"idle_timeout": "300ms", "min_rate": "8MiB"}
+    async with running(root, {"server": server, **resolved_by(resolver)}) as gateway:
         with _slow_reader(gateway) as sock:
             loop = asyncio.get_running_loop()
             await loop.sock_sendall(sock, head(FILES + "large", AUTH))
@@ -566,10 +610,11 @@ async def _drip(sock: socket.socket) -> None:
         await asyncio.sleep(0.02)
 
 
-async def test_a_slow_but_steady_reader_is_served(root: Path) -> None:
+async def test_a_slow_but_steady_reader_is_served(root: Path, resolver: ResolverName) -> None:
     """Its socket says that there is room again only after a third of a buffer of megabytes."""
     plant(root, {"s1/large": LARGE * 2})
-    async with running(root, {"server": {"idle_timeout": "200ms"}}) as gateway:
+    changes = {"server": {"idle_timeout": "200ms"}, **resolved_by(resolver)}
+    async with running(root, changes) as gateway:
         with _slow_reader(gateway, room=50_000) as sock:
             loop = asyncio.get_running_loop()
             await loop.sock_sendall(sock, head(FILES + "large", AUTH, "Connection: close"))
@@ -581,10 +626,13 @@ async def test_a_slow_but_steady_reader_is_served(root: Path) -> None:
     assert data.endswith(LARGE * 2)
 
 
-async def test_to_an_http_1_0_client_a_listing_that_is_cut_off_has_no_clean_end(root: Path) -> None:
+async def test_to_an_http_1_0_client_a_listing_that_is_cut_off_has_no_clean_end(
+    root: Path, resolver: ResolverName
+) -> None:
     """Only the end of the connection says that the listing is whole."""
     plant(root, {f"s1/{number:0200}": b"" for number in range(12_000)})
-    async with running(root, {"server": {"idle_timeout": "200ms"}}) as gateway:
+    changes = {"server": {"idle_timeout": "200ms"}, **resolved_by(resolver)}
+    async with running(root, changes) as gateway:
         sock = _slow_reader(gateway)
         async with Wire(*await asyncio.open_connection(sock=sock, limit=1024)) as wire:
             await wire.send(head(FILES.rstrip("/"), AUTH, version="1.0"))

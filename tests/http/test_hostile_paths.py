@@ -12,7 +12,7 @@ from aiohttp.multipart import content_disposition_filename, parse_content_dispos
 
 from tests import needs
 from tests.conftest import ResolverName
-from tests.gateways import AUTH, Gateway, command, plant, running, slowest_liveness
+from tests.gateways import AUTH, Gateway, command, plant, resolved_by, running, slowest_liveness
 from tests.wire import Answer, ask
 
 TRAVERSAL = b'{"error":"invalid path: traversal not allowed"}'
@@ -46,9 +46,11 @@ TRAVERSALS = [
 
 
 @pytest.mark.parametrize("raw", TRAVERSALS)
-async def test_a_traversal_is_refused_before_the_disk_is_asked(tmp_path: Path, raw: str) -> None:
+async def test_a_traversal_is_refused_before_the_disk_is_asked(
+    tmp_path: Path, resolver: ResolverName, raw: str
+) -> None:
     """Rows 1, 2, 4: with no root to look into, every look would be a 502."""
-    async with running(tmp_path / "missing") as gateway:
+    async with running(tmp_path / "missing", resolved_by(resolver)) as gateway:
         downloaded = await gateway.file(raw)
         listed = await gateway.files(f"path={raw}")
         looked_up = await gateway.file("x")
@@ -61,9 +63,11 @@ async def test_a_traversal_is_refused_before_the_disk_is_asked(tmp_path: Path, r
 @pytest.mark.parametrize(
     "raw", ["/etc/passwd", "%2Fetc%2Fpasswd", "//x", "%2f", "/", "//", "/x", "%2F%2Fx", "/s1/x"]
 )
-async def test_an_absolute_path_is_refused(tmp_path: Path, raw: str) -> None:
+async def test_an_absolute_path_is_refused(
+    tmp_path: Path, resolver: ResolverName, raw: str
+) -> None:
     """Row 3: `/files//etc/passwd` and its spellings; a listing takes exactly `/`, nothing else."""
-    async with running(tmp_path / "missing") as gateway:
+    async with running(tmp_path / "missing", resolved_by(resolver)) as gateway:
         downloaded = await gateway.file(raw)
         listed = await gateway.files(f"path={raw}")
 
@@ -413,7 +417,7 @@ async def test_a_device_is_not_a_file(gateway: Gateway, root: Path, name: str, m
 async def test_the_size_limit_is_inclusive(root: Path, resolver: ResolverName) -> None:
     """Row 19."""
     plant(root, {"s1/at": bytes(1 << 20), "s1/over": bytes((1 << 20) + 1)})
-    changes = {"limits": {"file": "1MiB"}, "executors": {"local": {"resolver": resolver}}}
+    changes = {"limits": {"file": "1MiB"}, **resolved_by(resolver)}
     async with running(root, changes) as gateway:
         at, over = await gateway.file("at"), await gateway.file("over")
         ranged = await gateway.file("over", "Range: bytes=0-0")
@@ -467,9 +471,8 @@ async def test_what_the_gateway_may_not_read_is_not_readable(
     if os.geteuid() == 0:
         powers = "-dac_override,-dac_read_search"
         launcher = (needs.program("setpriv"), f"--bounding-set={powers}", f"--inh-caps={powers}")
-    changes = {"executors": {"local": {"resolver": resolver}}}
 
-    with command(tmp_path, root, changes, launcher=launcher) as process:
+    with command(tmp_path, root, resolved_by(resolver), launcher=launcher) as process:
         gateway = Gateway(process.port, 0)
         refused = [await gateway.file(raw) for raw in ("closed", "d/inner", "x/inner")]
         refused_listing = await gateway.files("path=d")

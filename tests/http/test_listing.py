@@ -16,7 +16,7 @@ import orjson
 import pytest
 
 from tests.conftest import ResolverName
-from tests.gateways import AUTH, Gateway, command, plant, running, slowest_liveness
+from tests.gateways import AUTH, Gateway, command, plant, resolved_by, running, slowest_liveness
 from tests.wire import head
 
 TREE = {
@@ -279,7 +279,7 @@ async def test_a_cursor_enters_no_link(gateway: Gateway, root: Path) -> None:
 
 async def test_a_truncated_listing_says_so_and_goes_on(root: Path, resolver: ResolverName) -> None:
     plant(root, TREE)
-    changes = {"limits": {"list_entries": 5}, "executors": {"local": {"resolver": resolver}}}
+    changes = {"limits": {"list_entries": 5}, **resolved_by(resolver)}
     async with running(root, changes) as gateway:
         first = (await gateway.files("recursive=1")).json
         pages = await _pages(gateway, "recursive=1")
@@ -293,9 +293,12 @@ async def test_a_truncated_listing_says_so_and_goes_on(root: Path, resolver: Res
     assert (sdk.json["truncated"], sdk.json["next_cursor"]) == (True, first["next_cursor"])
 
 
-async def test_a_listing_that_fits_exactly_is_not_truncated(root: Path) -> None:
+async def test_a_listing_that_fits_exactly_is_not_truncated(
+    root: Path, resolver: ResolverName
+) -> None:
     plant(root, TREE)
-    async with running(root, {"limits": {"list_entries": len(ALL)}}) as gateway:
+    changes = {"limits": {"list_entries": len(ALL)}, **resolved_by(resolver)}
+    async with running(root, changes) as gateway:
         body = (await gateway.files("recursive=1")).json
         page = (await gateway.files(f"recursive=1&limit={len(ALL)}")).json
 
@@ -332,7 +335,7 @@ async def test_links_are_marked(gateway: Gateway, root: Path) -> None:
 async def test_the_depth_limit_is_said_aloud(root: Path, resolver: ResolverName) -> None:
     """Never a silently shorter result."""
     plant(root, {"s1/a/b/c/d/e": b"", "s1/x/y": b""})
-    changes = {"limits": {"depth": 3}, "executors": {"local": {"resolver": resolver}}}
+    changes = {"limits": {"depth": 3}, **resolved_by(resolver)}
     async with running(root, changes) as gateway:
         body = (await gateway.files("recursive=1")).json
         below = (await gateway.files("recursive=1&path=a/b/c")).json
@@ -491,7 +494,7 @@ async def test_a_plus_in_a_query_is_a_space(gateway: Gateway, root: Path, raw: s
     assert shown == (["/a+b/2"] if raw == "a%2Bb" else ["/a b/1"])
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def crowded() -> Iterator[Path]:
     """A workspace of 200,000 entries, in memory where that is possible: disks take a minute."""
     memory = Path("/dev/shm")
@@ -505,14 +508,16 @@ def crowded() -> Iterator[Path]:
         yield root
 
 
-async def test_200_000_entries_hold_nobody_up(tmp_path: Path, crowded: Path) -> None:
+async def test_200_000_entries_hold_nobody_up(
+    tmp_path: Path, crowded: Path, resolver: ResolverName
+) -> None:
     """Row 25: the answer is bounded, and other requests do not wait for it.
 
     The gateway is a process of its own, and the client a thread: only the gateway's lag counts. It
     is the best of three, because a busy machine delays everybody now and then.
     """
     lags = []
-    with command(tmp_path, crowded) as process:
+    with command(tmp_path, crowded, resolved_by(resolver)) as process:
         gateway = Gateway(process.port, 0)
         for _ in range(3):
             listing = asyncio.create_task(asyncio.to_thread(_fetch, process.port))

@@ -3,6 +3,8 @@
 import asyncio
 import os
 import random
+import resource
+import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,12 +12,15 @@ from typing import Any
 import pytest
 from blockbuster import BlockBuster, BlockBusterFunction
 
+from tests import needs
 from tests.conftest import ResolverName
-from tests.gateways import Gateway, plant, running
+from tests.gateways import Gateway, plant, resolved_by, running
+from tests.plugins import Noted, registered
 from tests.wire import ask
 
 SMALL = random.Random(1).randbytes(100_000)
 LARGE = random.Random(2).randbytes(6_000_000)
+HALF = random.Random(3).randbytes(16 << 20)
 
 # A small directory on this machine that has not changed since it was listed within the last minute
 # is listed again without a trip to the pool.
@@ -65,7 +70,7 @@ def guard() -> Iterator[BlockBuster]:
 async def watched(root: Path, resolver: ResolverName, guard: BlockBuster) -> AsyncIterator[Gateway]:
     plant(root, {"s1/small": SMALL, "s1/large": LARGE, "s1/link": "small", "s1/out": "/etc/passwd"})
     plant(root, {f"s1/d/{n}/{m}": b"" for n in range(20) for m in range(50)})
-    async with running(root, {"executors": {"local": {"resolver": resolver}}}) as gateway:
+    async with running(root, resolved_by(resolver)) as gateway:
         guard.activate()
         yield gateway
         guard.deactivate()
@@ -109,6 +114,7 @@ async def test_the_guard_guards(guard: BlockBuster) -> None:
         ("small?digest=sha256", (), SMALL),
         ("large?digest=sha256", (), LARGE),
     ],
+    ids=["small", "large", "link", "range", "small-digest", "large-digest"],
 )
 async def test_downloads(
     watched: Gateway,
@@ -127,6 +133,51 @@ async def test_downloads(
 
     assert answer.status in (200, 206)
     assert answer.body == expected
+
+
+async def test_the_pool_fetches_what_is_not_in_memory_before_it_is_sent(
+    root: Path, resolver: ResolverName, guard: BlockBuster
+) -> None:
+    """sendfile would wait for the disk on the loop, which the guard lets it."""
+    path = root / "s1" / "half"
+    await asyncio.to_thread(path.write_bytes, HALF)
+    local = {"type": "noted", "resolver": resolver}
+    with registered():
+        async with running(root, {"executors": {"local": local}}) as gateway:
+            await asyncio.to_thread(_forget_middle, path)
+            guard.activate()
+            answer = await gateway.file("half")
+            guard.deactivate()
+
+    assert answer.complete
+    assert answer.body == HALF
+    (_, first, *_) = Noted.reads  # before it, the bytes that tell the media type
+    assert first.start <= len(HALF) // 4 < first.stop
+
+
+def _from_disk(whose: int) -> int:
+    """Bytes that were not in memory when they were asked for."""
+    return resource.getrusage(whose).ru_inblock * 512
+
+
+def _forget_middle(path: Path) -> None:
+    """Leave only the first and the last quarter of the file in memory."""
+    quarter = len(HALF) // 4
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_RANDOM)  # nothing is read ahead
+        for _ in range(50):  # the kernel keeps pages that a processor has just had in hand
+            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+            before = _from_disk(resource.RUSAGE_THREAD)
+            for position in (0, 3 * quarter):
+                os.pread(fd, quarter, position)
+            if _from_disk(resource.RUSAGE_THREAD) - before >= 2 * quarter:
+                return
+            time.sleep(0.01)
+    finally:
+        os.close(fd)
+    needs.missing("needs a disk whose files leave memory when they are told to")
 
 
 async def test_parts_and_the_sdk(watched: Gateway, root: Path) -> None:

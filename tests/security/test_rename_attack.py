@@ -1,8 +1,10 @@
 """Row 16 of the hostile cases: a process that swaps directories for links while we open."""
 
+import asyncio
 import os
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,9 +16,13 @@ from gateway.domain.errors import GatewayError, PathNotFound, PathRefused
 from gateway.domain.model import Kind
 from gateway.domain.paths import WorkspacePath
 from gateway.executors.local.resolver import choose, open_file
+from tests import gateways
 from tests.unit.executors.local.rig import OUTSIDE, RESOLVERS, Place, listed, outcome, running
+from tests.wire import Wire
 
 OPENS = 20_000
+REQUESTS, CLIENTS, AT_MOST_S = 20_000, 4, 8
+LARGE = 300_000  # beyond what is sent in one go
 WALKS = 100
 INSIDE = b"inside"
 LEAVES = (PathRefused, "invalid path: symbolic link leaves the workspace")
@@ -145,3 +151,46 @@ async def test_a_session_that_is_swapped_for_a_link_is_no_session(
                 pass
 
     assert [type_.__name__ for type_, _ in got] == ["SessionNotFound"] * 2
+
+
+@pytest.mark.parametrize("resolver", RESOLVERS)
+async def test_no_request_gets_a_byte_from_outside(place: Place, resolver: str) -> None:
+    """The same through the server: small and large files, ranges, listings, whole and below."""
+    inside, outside = b"i" * LARGE, b"o" * LARGE
+    place.file("d/large", inside)
+    (place.outside / "large").write_bytes(outside)
+    (place.outside / "secret-name").write_bytes(OUTSIDE)
+    files = "/api/v1/sessions/s1/files"
+    targets = [
+        *(f"{files}/{name}" for name in (*TARGETS, "file-link", "d/large", "l/large")),
+        *(f"{files}/{name}" for name in ("d/secret-name", "l/secret-name")),
+        *(f"{files}{query}" for query in ("", "?recursive=1", "?path=d", "?path=l&recursive=1")),
+    ]
+    seen: Counter[tuple[int, str]] = Counter()
+
+    async def client(port: int, first: int) -> None:
+        end = time.monotonic() + AT_MOST_S
+        async with await Wire.connect(port) as wire:
+            for number in range(first, REQUESTS, CLIENTS):
+                target = targets[number % len(targets)]
+                lines = ("Range: bytes=1-",) if number % 3 == 0 else ()
+                answer = await wire.ask(target, gateways.AUTH, *lines)
+                assert answer.complete
+                assert OUTSIDE[1:] not in answer.body
+                assert b"oooo" not in answer.body
+                assert b"secret-name" not in answer.body
+                seen[answer.status, target.removeprefix(files)] += 1
+                if time.monotonic() > end:
+                    return
+
+    async with gateways.running(place.root, gateways.resolved_by(resolver)) as gateway:
+        with attacker(place, "d", "l", "x", "file-link"):
+            await asyncio.gather(*(client(gateway.port, first) for first in range(CLIENTS)))
+
+    assert {status for status, _ in seen} <= {200, 206, 400, 404}
+    for name in ("/d/f", "/l/f", "/x", "/file-link", "/d/large", "/l/large"):
+        assert seen[200, name]
+        assert seen[206, name]
+        assert seen[400, name]
+    assert seen[200, "?path=d"]
+    assert seen[400, "?path=d"]

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from gateway.domain.errors import GatewayError, StreamBroken
 from gateway.domain.model import Entry
 from gateway.executors.base import FileStream
-from gateway.executors.upcoming import upcoming
 
 _SHORT = "the file is shorter than it was said to be"
 
@@ -54,7 +53,7 @@ class RemoteStream(FileStream):
         What is read where the stream stands is kept for `chunks` to begin with; anything else is
         asked for by itself.
         """
-        if self._reader.position == first:
+        if self._reader.position == first and self._reader.covers(first, count):
             data = await self._reader.peek(count)
         else:
             async with self._asked(first, count) as reader:
@@ -66,7 +65,8 @@ class RemoteStream(FileStream):
 
     async def chunks(self, first: int, count: int | None) -> AsyncIterator[bytes]:
         """Yield *count* bytes from position *first*, in the pieces in which they arrive."""
-        if not self._reader.reaches(first, skipping=not self.seekable):
+        reader = self._reader
+        if not (reader.reaches(first, skipping=not self.seekable) and reader.covers(first, count)):
             await self._answer.aclose()
             self._reader = await self._answer.enter_async_context(self._asked(first, count))
         reader = self._reader
@@ -107,6 +107,10 @@ class _Reader:
         ahead = first - self.position
         return ahead >= 0 and (skipping or ahead <= len(self._held))
 
+    def covers(self, first: int, count: int | None) -> bool:
+        """Whether the answer goes as far as that, or does not say how far it goes."""
+        return self._end is None or count is None or first + count <= self._end
+
     async def peek(self, count: int) -> bytes:
         """The next *count* bytes, fewer if the answer ends; they are still to be taken."""
         pieces, length = [self._held], len(self._held)
@@ -134,7 +138,7 @@ class _Reader:
         return piece
 
     async def _next(self, position: int) -> bytes:
-        chunk = await upcoming(self._coming, b"")
+        chunk = await anext(self._coming, b"")
         if not chunk and self._end is not None and position != self._end:
             raise StreamBroken("the executor's answer was cut short")
         return chunk

@@ -2,12 +2,13 @@
 
 import re
 from collections.abc import AsyncIterator, Sequence
-from typing import Annotated, NotRequired
+from dataclasses import dataclass
+from typing import Annotated
 
 from pydantic import AwareDatetime, ConfigDict, Field, TypeAdapter, ValidationError, with_config
-from typing_extensions import TypedDict
 
 from gateway.domain.errors import ProtocolFault
+from gateway.domain.model import Kind
 from gateway.executors.engines.rest import Reply
 
 ROWS = 64  # in one batch: what is checked in one turn of the loop
@@ -25,20 +26,27 @@ _CLOSING = re.compile(rb"\s*+\]")
 
 
 @with_config(ConfigDict(strict=True))
-class Row(TypedDict):
-    """An entry as it is written; other members are none of ours."""
+@dataclass(slots=True)
+class Row:
+    """An entry as it is written; other members are none of ours.
+
+    *kind* and *mode* are what `detail=true` adds; a gateway that does not know it leaves them out.
+    """
 
     path: str
     size: Annotated[int, Field(ge=0, lt=2**63)]
     is_dir: bool
     modified_at: AwareDatetime | None
-    is_symlink: NotRequired[bool]
-    error: NotRequired[str]
+    is_symlink: bool = False
+    error: str | None = None
+    kind: Kind | None = None
+    mode: Annotated[str, Field(pattern="^[0-7]{4}$")] | None = None
 
 
 @with_config(ConfigDict(strict=True))
-class _Rest(TypedDict):
-    next_cursor: NotRequired[str | None]
+@dataclass(slots=True)
+class _Rest:
+    next_cursor: str | None = None
 
 
 _ROWS = TypeAdapter(list[Row])
@@ -109,7 +117,7 @@ class Document:
             self._check_length()
         rest = bytes(self._held[closing.end() :])
         try:
-            self.has_more = bool(_REST.validate_json(b'{"":0' + rest).get("next_cursor"))
+            self.has_more = bool(_REST.validate_json(b'{"":0' + rest).next_cursor)
         except ValidationError as exc:
             raise _invalid(exc) from None
 

@@ -10,6 +10,7 @@ from gateway.config.model import ExecutorConfig
 from gateway.domain import cursors
 from gateway.domain.errors import (
     GatewayError,
+    NotAFile,
     Outage,
     ProtocolFault,
     StreamBroken,
@@ -88,6 +89,9 @@ class Gateway(Plugin):
         self, workspace: str, path: WorkspacePath, wanted: Wanted = EVERYTHING
     ) -> AsyncIterator[FileStream]:
         """Open the regular file at *path*; a link on the way is followed if it stays inside."""
+        if not path.parts:  # the routes have no way to ask for the root's bytes
+            async with answered(self._engine, Ask("GET", _files(workspace), [("limit", "1")])):
+                raise NotAFile("not a file")
         file = _File(self._engine, workspace, path)
         async with AsyncExitStack() as stack:
             body = await stack.enter_async_context(file.first(wanted))
@@ -110,7 +114,9 @@ class Gateway(Plugin):
         selection: Selection | None = None,
     ) -> AsyncIterator[Walk]:
         """Begin to list what lies below *path*; the selection is made here, not there."""
-        query = [("path", path.relative)] if path.parts else []
+        query = [("detail", "true")]
+        if path.parts:
+            query.append(("path", path.relative))
         if depth >= _DEEPEST:
             query.append(("recursive", "true"))
         elif depth > 1:

@@ -11,10 +11,10 @@ from gateway.domain.paths import WorkspacePath, text_to_name
 from gateway.executors.base import Selection, Walk
 from gateway.executors.engines.rest import Reply
 from gateway.executors.gateway.document import Document, Row
-from gateway.executors.upcoming import upcoming
 
 TOO_DEEP = "too deep to be entered; list it by its own path"
 _NOT_READABLE = "not readable"
+_MODES = {False: 0o644, True: 0o755}  # where none is told
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NEVER_A_NAME = frozenset({b"", b".", b".."})
 
@@ -42,8 +42,8 @@ class GatewayWalk(Walk):
         self._after = after if after is not None and after > path else None
         self._selection = selection
         self._last = path
-        self._excluded: WorkspacePath | None = None
-        self._begun: Sequence[Row] = ()
+        self._excluded = self._excluded_above(self._after)
+        self._begun: Sequence[Row] | None = None
         self._coming: AsyncIterator[Sequence[Row]]
 
     @asynccontextmanager
@@ -52,7 +52,7 @@ class GatewayWalk(Walk):
         async with aclosing(self._rows()) as coming:
             self._coming = coming
             try:
-                self._begun = await upcoming(coming, ())
+                self._begun = await anext(coming, None)
             except StreamBroken as exc:
                 raise ProtocolFault(str(exc)) from exc
             yield self
@@ -64,7 +64,7 @@ class GatewayWalk(Walk):
             if batch:
                 yield batch
             await asyncio.sleep(0)
-            rows = await upcoming(self._coming, ())
+            rows = await anext(self._coming, None)
 
     async def _rows(self) -> AsyncGenerator[Sequence[Row], None]:
         # Only a path below the listed one makes a cursor; whatever else is passed over here.
@@ -85,24 +85,29 @@ class GatewayWalk(Walk):
 
     def _judged(self, row: Row) -> Entry | None:
         """The entry, None if it is not wanted; raise `ProtocolFault` where it may not stand."""
-        path = self._below(row["path"])
+        path = self._below(row.path)
         if path <= self._last:
             raise ProtocolFault("the executor's listing is out of order")
         self._last = path
         if self._after is not None and path <= self._after:
             return None
-        if len(path.parts) > self._floor or self._excludes(path, row["is_dir"]):
+        if len(path.parts) > self._floor or self._excludes(path, row.is_dir):
             return None
-        if self._selection is not None and not self._selection.lists(path, row["is_dir"]):
+        if self._selection is not None and not self._selection.lists(path, row.is_dir):
             return None
-        moment = row["modified_at"]
+        moment = row.modified_at
+        kind = Kind.DIRECTORY if row.is_dir else Kind.FILE
+        if (told := row.kind or kind) is not kind:
+            if Kind.DIRECTORY in (told, kind):
+                raise ProtocolFault("the executor's listing contradicts itself")
+            kind = told
         return Entry(
             path,
-            Kind.DIRECTORY if row["is_dir"] else Kind.FILE,
-            0 if row["is_dir"] else row["size"],
+            kind,
+            row.size if kind is Kind.FILE else 0,
             None if moment is None else int((moment - _EPOCH).total_seconds()) * 10**9,
-            0o755 if row["is_dir"] else 0o644,
-            row.get("is_symlink", False),
+            int(row.mode, 8) if row.mode else _MODES[row.is_dir],
+            row.is_symlink,
             problem=self._problem(row, path),
         )
 
@@ -122,6 +127,16 @@ class GatewayWalk(Walk):
             raise ProtocolFault("the executor's listing has a path that does not belong there")
         return path
 
+    def _excluded_above(self, after: WorkspacePath | None) -> WorkspacePath | None:
+        """The excluded directory, if it is one, in or at which the walk begins."""
+        if after is None or self._selection is None:
+            return None
+        for depth in range(len(self._path.parts) + 1, len(after.parts) + 1):
+            above = WorkspacePath(after.parts[:depth])
+            if self._selection.excludes(above, True):
+                return above
+        return None
+
     def _excludes(self, path: WorkspacePath, is_directory: bool) -> bool:
         if self._selection is None:
             return False
@@ -134,7 +149,7 @@ class GatewayWalk(Walk):
         return excluded
 
     def _problem(self, row: Row, path: WorkspacePath) -> str | None:
-        error = row.get("error")
-        if error is None or (row["is_dir"] and len(path.parts) == self._floor):
+        error = row.error
+        if error is None or (row.is_dir and len(path.parts) == self._floor):
             return None  # that it was not entered is as it should be
         return TOO_DEEP if error == TOO_DEEP else _NOT_READABLE

@@ -17,6 +17,7 @@ MOST_HELD = 2 * MOST_NAMES  # of all levels
 CUT_SHORT = "the workspace cannot be read on"
 GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 _CLOSED = frozenset({errno.EACCES, errno.EPERM, errno.EXDEV})
+_NO_NAME = frozenset({errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ})  # as in `VERDICTS`
 
 _SORTED_AT_ONCE = 4_096  # a sort holds the GIL: 1 ms for so many, 10 ms for all
 
@@ -70,15 +71,15 @@ class Levels:
     def enter(self, name: bytes, last: bytes = b"") -> None:
         """Enter *name* in the top directory, at the names behind *last*.
 
-        Raises OSError and changes nothing if *name* is `GONE`, a mount point, or unreadable, and
-        `Unavailable` if it cannot be told.
+        Raises OSError and changes nothing if *name* is `GONE`, a mount point, unreadable, or none
+        that the file system can hold, and `Unavailable` if it cannot be told.
         """
         above = self._stack[-1]
         try:
             fd = self._resolver.enter(above.fd, name)
             self._push(fd, name, (*above.parts, name), last)
         except OSError as exc:
-            if exc.errno in GONE or exc.errno in _CLOSED:
+            if exc.errno in GONE | _CLOSED | _NO_NAME:
                 raise
             raise Unavailable(CUT_SHORT) from exc
         above.last = name

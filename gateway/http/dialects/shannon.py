@@ -43,8 +43,9 @@ class Shannon(Dialect):
     async def list_files(self, request: web.Request, principal: Principal) -> web.StreamResponse:
         """`GET …/files`: the entries of a directory, or all that is below it."""
         session_id = session_id_parameter(request)
-        wanted = self._parse_listing(Query(request))
-        form: Form = ListingForm(session_id, wanted.path)
+        query = Query(request)
+        wanted = self._parse_listing(query)
+        form: Form = ListingForm(session_id, wanted.path, detail=query.boolean("detail"))
         if shannon_sdk.asks(request):
             form = shannon_sdk.ListingForm()
         async with self._workspaces.listing(principal, session_id, wanted) as listing:
@@ -73,9 +74,10 @@ class Shannon(Dialect):
 
 
 class ListingForm:
-    """The documented answer of a listing."""
+    """The documented answer of a listing; *detail* adds what only another gateway needs."""
 
-    def __init__(self, session_id: SessionId, path: WorkspacePath) -> None:
+    def __init__(self, session_id: SessionId, path: WorkspacePath, *, detail: bool = False) -> None:
+        self._shown = _detailed if detail else _entry
         self._opening = orjson.dumps({"session_id": session_id, "path": path.rooted})
 
     def opening(self) -> bytes:
@@ -84,7 +86,7 @@ class ListingForm:
 
     def entries(self, batch: Sequence[Entry]) -> bytes:
         """The entries with rooted paths."""
-        return orjson.dumps([_entry(entry) for entry in batch])[1:-1]
+        return orjson.dumps([*map(self._shown, batch)])[1:-1]
 
     def closing(self, listing: Listing) -> bytes:
         """The end, and where it goes on if it does."""
@@ -105,6 +107,10 @@ def _entry(entry: Entry) -> dict[str, Any]:
     if entry.problem:
         shown["error"] = entry.problem
     return shown
+
+
+def _detailed(entry: Entry) -> dict[str, Any]:
+    return {**_entry(entry), "kind": entry.kind.value, "mode": f"{entry.mode:04o}"}
 
 
 @functools.lru_cache(4096)

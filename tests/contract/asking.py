@@ -1,0 +1,98 @@
+"""What the contract's tests ask an executor for, in one line each."""
+
+import asyncio
+import gc
+import os
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+
+import pytest
+
+from gateway.domain.errors import GatewayError
+from gateway.domain.model import Entry
+from gateway.domain.paths import WorkspacePath
+from gateway.executors.base import EVERYTHING, FileStream, Selection, Walk, Wanted
+from tests.rigs import Rig
+
+EVERY_LEVEL = 100
+MOST_PIECE = 1024 * 1024  # bytes
+
+
+def at(path: str | bytes) -> WorkspacePath:
+    """The path with these very names, also where `parse` would refuse them."""
+    return WorkspacePath(tuple(part for part in os.fsencode(path).split(b"/") if part))
+
+
+@asynccontextmanager
+async def opened(
+    rig: Rig, path: str | bytes, wanted: Wanted = EVERYTHING
+) -> AsyncIterator[FileStream]:
+    async with rig.executor.open(rig.workspace, at(path), wanted) as stream:
+        yield stream
+
+
+async def part(stream: FileStream, first: int, count: int | None) -> bytes:
+    """What `chunks` gives, each of a proper size."""
+    pieces = []
+    async with aclosing(stream.chunks(first, count)) as chunks:  # type: ignore[type-var]
+        async for piece in chunks:
+            assert 0 < len(piece) <= MOST_PIECE
+            pieces.append(piece)
+    return b"".join(pieces)
+
+
+async def whole(stream: FileStream) -> bytes:
+    return await part(stream, 0, stream.entry.size)
+
+
+async def content(rig: Rig, path: str | bytes, wanted: Wanted = EVERYTHING) -> bytes:
+    async with opened(rig, path, wanted) as stream:
+        return await whole(stream)
+
+
+async def listed(
+    rig: Rig,
+    path: str | bytes = "",
+    *,
+    depth: int = EVERY_LEVEL,
+    after: WorkspacePath | None = None,
+    selection: Selection | None = None,
+) -> list[Entry]:
+    """All entries of a walk, whose batches are never empty."""
+    entries: list[Entry] = []
+    async with rig.executor.walk(
+        rig.workspace, at(path), depth=depth, after=after, selection=selection
+    ) as walk:
+        async for batch in walk:
+            assert batch
+            entries += batch
+    return entries
+
+
+async def refusal(entering: AbstractAsyncContextManager[FileStream | Walk]) -> type[GatewayError]:
+    """The verdict with which *entering* ends: not one that comes later."""
+    with pytest.raises(GatewayError) as raised:
+        async with entering:
+            pytest.fail("it was entered")
+    return raised.type
+
+
+def held() -> tuple[int, int]:
+    """How many descriptors and tasks there are."""
+    gc.collect()
+    return len(os.listdir("/proc/self/fd")), len(asyncio.all_tasks())
+
+
+async def given_back(before: tuple[int, int], within_s: float = 5) -> None:
+    """Wait until no more is held than *before*; what runs in threads may take a moment."""
+    await _until(lambda: all(now <= was for now, was in zip(held(), before, strict=True)), within_s)
+    now = held()
+    assert now[0] <= before[0], f"{now[0] - before[0]} descriptors are left"
+    assert now[1] <= before[1], f"tasks are left: {asyncio.all_tasks()}"
+
+
+async def _until(is_done: Callable[[], bool], within_s: float) -> None:
+    deadline = time.monotonic() + within_s
+    while not is_done() and time.monotonic() < deadline:
+        await asyncio.sleep(0.02)
