@@ -104,9 +104,7 @@ class GuardedWalk(Walk):
     async def __aiter__(self) -> AsyncIterator[Sequence[Entry]]:
         for batch in self._begun:
             yield batch
-        while not self._is_over and (
-            batch := await self._patience.wait(_next(self._batches, ()))
-        ):
+        while not self._is_over and (batch := await self._patience.wait(_next(self._batches, ()))):
             yield batch
 
 
