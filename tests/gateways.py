@@ -203,15 +203,17 @@ def command(
     root: Path,
     changes: Mapping[str, Any] | None = None,
     *,
+    port: int | None = None,
     arguments: tuple[str, ...] = (),
     launcher: tuple[str, ...] = (),
     environment: Mapping[str, str] | None = None,
 ) -> Iterator[Process]:
     """`workspace-gateway serve --config …` as a process of its own; ended with the block.
 
-    *launcher* is a command that starts another one (`env`, `setpriv`, `strace`).
+    It listens at *port*, or at a free one. *launcher* is a command that starts another one (`env`,
+    `setpriv`, `strace`).
     """
-    port = free_port()
+    port = port or free_port()
     file = tmp / "gateway.yaml"
     data = settings(root, changes)
     path = data["server"].get("socket")
