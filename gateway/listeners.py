@@ -1,15 +1,70 @@
 """The sockets the gateway listens on."""
 
 import errno
+import fcntl
+import os
 import socket
-from collections.abc import Sequence
-from contextlib import ExitStack
+import stat
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from typing import NamedTuple
 
 from gateway.config.model import Config, Server
+
+BACKLOG = 1024
+
+_SETTING_UP_S = 5.0  # another process may be about to listen in the same directory
 
 
 class PortTaken(Exception):
     """Another program listens there; the message says where and which setting to change."""
+
+
+class Tcp(NamedTuple):
+    """Every address of *host*; port 0 is one free port for all of them."""
+
+    host: str
+    port: int
+
+
+class Unix(NamedTuple):
+    """A socket file; whoever may write to it may connect."""
+
+    path: str
+    mode: int = 0o660
+
+
+Address = Tcp | Unix
+
+
+def parse_address(text: str) -> Address:
+    """Return what `tcp:HOST:PORT` or `unix:PATH` says; raise ValueError, which says what is wrong.
+
+    An IPv6 host stands in brackets: `tcp:[::1]:8080`.
+    """
+    scheme, _, rest = text.partition(":")
+    if scheme == "unix" and rest:
+        return Unix(rest)
+    host, _, port = rest.rpartition(":")
+    if scheme == "tcp" and host and port.isascii() and port.isdecimal() and int(port) <= 65535:
+        return Tcp(host.removeprefix("[").removesuffix("]"), int(port))
+    raise ValueError(f"{text!r} is no address such as tcp:127.0.0.1:8080 or unix:/run/gateway.sock")
+
+
+@contextmanager
+def bound(address: Address, setting: str, *, shared: bool) -> Iterator[list[socket.socket]]:
+    """Bind to *address*; at the end its sockets are closed and its file is gone.
+
+    *shared* TCP sockets let other processes bind the same port; a unix socket is shared with child
+    processes that inherit it. Raise `PortTaken`, which names the *setting* to change.
+    """
+    if isinstance(address, Unix):
+        with _bound_unix(address, setting) as sock:
+            yield [sock]
+        return
+    with ExitStack() as stack:
+        yield [stack.enter_context(sock) for sock in bind(*address, setting, shared=shared)]
 
 
 def bind(host: str, port: int, setting: str, *, shared: bool) -> list[socket.socket]:
@@ -33,9 +88,15 @@ def bind(host: str, port: int, setting: str, *, shared: bool) -> list[socket.soc
     except OSError as exc:
         for sock in bound:
             sock.close()
-        reason = "is in use" if exc.errno == errno.EADDRINUSE else f"cannot be used: {exc.strerror}"
-        raise PortTaken(f"{setting}: {host}:{port} {reason}; choose another") from exc
+        raise _taken(f"{host}:{port}", setting, exc) from exc
     return bound
+
+
+def main_address(server: Server) -> Address:
+    """Where clients are served."""
+    if server.socket is not None:
+        return Unix(server.socket, int(server.socket_mode, 8))
+    return Tcp(server.host, server.port)
 
 
 def with_held_ports(config: Config, stack: ExitStack) -> Config:
@@ -44,9 +105,9 @@ def with_held_ports(config: Config, stack: ExitStack) -> Config:
     Until *stack* is closed nobody but this process and its children can take them.
     """
     server = config.server
-    changes: dict[str, object] = {
-        "port": _held(server.host, server.port, "server.port", stack),
-    }
+    changes: dict[str, object] = {}
+    if server.socket is None:
+        changes["port"] = _held(server.host, server.port, "server.port", stack)
     if server.admin is not None:
         admin_port = _held(server.admin.host, server.admin.port, "server.admin.port", stack)
         changes["admin"] = server.admin.model_copy(update={"port": admin_port})
@@ -56,7 +117,8 @@ def with_held_ports(config: Config, stack: ExitStack) -> Config:
 def with_listeners_of(started: Config, config: Config) -> tuple[Config, list[str]]:
     """*config* listening where *started* does, and the names of what a restart would change."""
     old, new = started.server, config.server
-    kept = {name: getattr(old, name) for name in ("host", "port", "workers", "admin")}
+    names = ("host", "port", "socket", "socket_mode", "workers", "admin")
+    kept = {name: getattr(old, name) for name in names}
     following = config.model_copy(update={"server": new.model_copy(update=kept)})
     return following, [f"server.{name}" for name in kept if _differs(name, old, new)]
 
@@ -81,3 +143,84 @@ def _held(host: str, port: int, setting: str, stack: ExitStack) -> int:
 
 def _addresses(host: str, port: int) -> Sequence[tuple[int, int, int, str, tuple[object, ...]]]:
     return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+
+
+@contextmanager
+def _bound_unix(address: Unix, setting: str) -> Iterator[socket.socket]:
+    path, owner = os.path.abspath(address.path), os.getpid()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+        try:
+            with _alone_in(os.path.dirname(path)):
+                _remove_stale(path)
+                _bind_unix(sock, path, address.mode)
+            made = _identity(path)
+        except OSError as exc:
+            raise _taken(path, setting, exc) from exc
+        try:
+            yield sock
+        finally:
+            if os.getpid() == owner:  # not in a child that has inherited it
+                with suppress(FileNotFoundError):
+                    if _identity(path) == made:
+                        os.unlink(path)
+
+
+def _bind_unix(sock: socket.socket, path: str, mode: int) -> None:
+    """Bind and listen: from the first moment the file is of a process that lives."""
+    before = os.umask(0o777)  # nobody connects until the mode is the right one
+    try:
+        sock.bind(path)
+    finally:
+        os.umask(before)
+    sock.listen(BACKLOG)
+    sock.setblocking(False)
+    os.chmod(path, mode)
+
+
+def _identity(path: str) -> tuple[int, int, int]:
+    found = os.lstat(path)  # with its time: a successor's file may get the inode's number
+    return found.st_dev, found.st_ino, found.st_mtime_ns
+
+
+def _remove_stale(path: str) -> None:
+    """Remove a socket file that nobody listens on; raise OSError if anything else is there."""
+    try:
+        found = os.lstat(path)
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(found.st_mode):
+        raise FileExistsError(errno.EEXIST, "a file that is no socket is there")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            os.unlink(path)
+            return
+        except BlockingIOError:  # its backlog is full
+            pass
+    raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+
+
+@contextmanager
+def _alone_in(directory: str) -> Iterator[None]:
+    """Hold the directory's lock: of two processes that start at once, only one finds no socket."""
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    end = time.monotonic() + _SETTING_UP_S
+    try:
+        while True:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= end:
+                    raise
+                time.sleep(0.02)
+        yield
+    finally:
+        os.close(fd)
+
+
+def _taken(where: str, setting: str, exc: OSError) -> PortTaken:
+    reason = "is in use" if exc.errno == errno.EADDRINUSE else f"cannot be used: {exc.strerror}"
+    return PortTaken(f"{setting}: {where} {reason}; choose another")

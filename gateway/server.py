@@ -18,7 +18,15 @@ from gateway.executors.local.pool import Pool
 from gateway.http.connection import Timeouts
 from gateway.http.health import Lifecycle
 from gateway.http.hosting import ConnectionServer, Hosted
-from gateway.listeners import PortTaken, bind, with_listeners_of
+from gateway.listeners import (
+    BACKLOG,
+    PortTaken,
+    Tcp,
+    Unix,
+    bound,
+    main_address,
+    with_listeners_of,
+)
 
 log = structlog.get_logger()
 
@@ -28,7 +36,6 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
 Reload = Callable[[], Config]
 """Gives the config that SIGHUP brings into force; raises `ConfigError`."""
 
-_BACKLOG = 1024
 _ADMIN_DRAIN_S = 1.0
 _READING_S = 20.0  # a signal that ends the process has to wait for it
 
@@ -63,16 +70,10 @@ class Generation:
     async def start(self, main: list[socket.socket], admin: list[socket.socket]) -> None:
         """Start everything, then accept; on an error nothing has been accepted."""
         await self._start_applications()
-        loop = asyncio.get_running_loop()
         for hosted, sockets in zip(self._hosted, (main, admin), strict=True):
             server = ConnectionServer(hosted, self._timeouts())
             self._servers.append(server)
-            self._listening.append(
-                [
-                    await loop.create_server(server, sock=sock.dup(), backlog=_BACKLOG)
-                    for sock in sockets
-                ]
-            )
+            self._listening.append([await _listen(server, sock.dup()) for sock in sockets])
 
     async def succeed(self, previous: "Generation") -> None:
         """Start beside *previous*, then take over its connections; on an error nothing changes.
@@ -124,6 +125,13 @@ class Generation:
         return Timeouts(server.header_timeout, server.keepalive_timeout, server.idle_timeout)
 
 
+async def _listen(server: ConnectionServer, sock: socket.socket) -> asyncio.Server:
+    loop = asyncio.get_running_loop()
+    if sock.family == socket.AF_UNIX:
+        return await loop.create_unix_server(server, sock=sock, backlog=BACKLOG)
+    return await loop.create_server(server, sock=sock, backlog=BACKLOG)
+
+
 async def serve(
     config: Config,
     reload: Reload | None,
@@ -131,6 +139,7 @@ async def serve(
     on_ready: Callable[[], None] = lambda: None,
     *,
     shared: bool,
+    inherited: list[socket.socket] | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT; SIGHUP reloads; SIGQUIT, or a second signal, ends at once.
 
@@ -139,7 +148,7 @@ async def serve(
 
     *shared*: other processes use the port too, under a parent. It also gets every signal that a
     terminal or systemd sends to all of them, and repeats it, so that only SIGQUIT means at once
-    then.
+    then. *inherited*: what it has bound for all of them, where clients are served.
     """
     signals: asyncio.Queue[signal.Signals] = asyncio.Queue()
     loop = asyncio.get_running_loop()
@@ -147,10 +156,10 @@ async def serve(
         loop.add_signal_handler(number, signals.put_nowait, number)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)  # blocked while a worker starts
     with ExitStack() as sockets:
-        main, admin = _sockets(config.server, sockets, shared=shared)
+        main, admin = _sockets(config.server, sockets, inherited, shared=shared)
         current = Generation(config)
         await _started(current, main, admin)
-        log.info("serving", host=config.server.host, port=main[0].getsockname()[1])
+        log.info("serving", **_where(config.server, main))
         supervisor.ready()
         on_ready()
         async with asyncio.TaskGroup() as leaving:
@@ -245,14 +254,26 @@ async def _retired(generation: Generation) -> None:
 
 
 def _sockets(
-    server: Server, stack: ExitStack, *, shared: bool
+    server: Server,
+    stack: ExitStack,
+    inherited: list[socket.socket] | None,
+    *,
+    shared: bool,
 ) -> tuple[list[socket.socket], list[socket.socket]]:
-    main = bind(server.host, server.port, "server.port", shared=shared)
-    for sock in main:
-        stack.enter_context(sock)
+    if inherited is None:
+        address = main_address(server)
+        setting = "server.socket" if isinstance(address, Unix) else "server.port"
+        main = stack.enter_context(bound(address, setting, shared=shared))
+    else:
+        main = [stack.enter_context(sock) for sock in inherited]
     admin = []
     if server.admin is not None:
-        admin = bind(server.admin.host, server.admin.port, "server.admin.port", shared=shared)
-    for sock in admin:
-        stack.enter_context(sock)
+        address = Tcp(server.admin.host, server.admin.port)
+        admin = stack.enter_context(bound(address, "server.admin.port", shared=shared))
     return main, admin
+
+
+def _where(server: Server, main: list[socket.socket]) -> dict[str, object]:
+    if server.socket is not None:
+        return {"socket": server.socket}
+    return {"host": server.host, "port": main[0].getsockname()[1]}

@@ -4,6 +4,7 @@ import ctypes
 import os
 import select
 import signal
+import socket
 import struct
 import time
 from collections.abc import Callable, Iterator
@@ -17,7 +18,14 @@ from gateway import systemd
 from gateway.config.errors import ConfigError
 from gateway.config.model import Config
 from gateway.domain.errors import GatewayError
-from gateway.listeners import PortTaken, with_held_ports, with_listeners_of
+from gateway.listeners import (
+    PortTaken,
+    Unix,
+    bound,
+    main_address,
+    with_held_ports,
+    with_listeners_of,
+)
 from gateway.server import SIGNALS, Reload, run_loop, serve
 
 log = structlog.get_logger()
@@ -76,6 +84,7 @@ class Workers:
         self._replacements: list[float] = []  # when they are due
         self._replacement_pause_s = _SHORTEST_PAUSE_S
         self._pipe = -1
+        self._inherited: list[socket.socket] | None = None  # a unix socket for all workers
         self._code = 0
 
     def run(self, on_ready: Callable[[], None]) -> int:
@@ -86,6 +95,10 @@ class Workers:
         """
         with ExitStack() as stack:
             self._config = with_held_ports(self._config, stack)
+            address = main_address(self._config.server)
+            if isinstance(address, Unix):
+                unix = bound(address, "server.socket", shared=True)
+                self._inherited = stack.enter_context(unix)
             signals = stack.enter_context(_signals())
             words, self._pipe = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
             stack.callback(os.close, words)
@@ -118,6 +131,8 @@ class Workers:
     def _stop(self, number: signal.Signals) -> None:
         self._phase = _Phase.STOPPING
         self._replacements.clear()
+        for sock in self._inherited or ():
+            sock.close()  # or clients would wait at a socket that no worker accepts from any more
         systemd.stopping()
         self._pass_on(number)
 
@@ -239,7 +254,15 @@ class Workers:
             for number in (*SIGNALS, signal.SIGCHLD):
                 signal.signal(number, signal.SIG_DFL)
             _die_with(parent)
-            run_loop(serve(self._config, self._reload, _Parent(self._pipe), shared=True))
+            run_loop(
+                serve(
+                    self._config,
+                    self._reload,
+                    _Parent(self._pipe),
+                    shared=True,
+                    inherited=self._inherited,
+                )
+            )
             code = 0
         except (PortTaken, GatewayError) as exc:
             log.error("worker_failed", reason=str(exc))

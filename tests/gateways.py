@@ -177,6 +177,7 @@ class Process:
     popen: subprocess.Popen[bytes]
     port: int
     log: Path
+    socket: str | None = None
 
     def signal(self, number: signal.Signals) -> None:
         self.popen.send_signal(number)
@@ -210,7 +211,11 @@ def command(
     port = free_port()
     file = tmp / "gateway.yaml"
     data = settings(root, changes)
-    data["server"]["port"] = port
+    path = data["server"].get("socket")
+    if path is None:
+        data["server"]["port"] = port
+    else:
+        del data["server"]["port"]
     file.write_text(yaml.safe_dump(data))
     log = tmp / "gateway.log"
     with log.open("wb") as output:
@@ -220,7 +225,7 @@ def command(
             stderr=output,
             env={**os.environ, "PYTHONWARNINGS": "default", **(environment or {})},
         )
-    process = Process(popen, port, log)
+    process = Process(popen, port, log, path)
     try:
         wait_until_ready(process)
         yield process
@@ -234,14 +239,22 @@ def command(
                 popen.wait()
 
 
+def _connect(process: Process) -> None:
+    if process.socket is None:
+        socket.create_connection(("127.0.0.1", process.port), 1).close()
+        return
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.connect(process.socket)
+
+
 def wait_until_ready(process: Process, within_s: float = 15) -> None:
-    """Return once the port accepts; fail with the log if the process ends before."""
+    """Return once it accepts connections; fail with the log if the process ends before."""
     end = time.monotonic() + within_s
     while time.monotonic() < end:
         if process.popen.poll() is not None:
             raise AssertionError(process.log.read_text())
         try:
-            socket.create_connection(("127.0.0.1", process.port), 1).close()
+            _connect(process)
             return
         except OSError:
             time.sleep(0.02)

@@ -41,8 +41,11 @@ class Wire:
         self.writer = writer
 
     @classmethod
-    async def connect(cls, port: int, **options: Any) -> "Wire":
-        return cls(*await asyncio.open_connection("127.0.0.1", port, **options))
+    async def connect(cls, where: int | str, **options: Any) -> "Wire":
+        """To a port of this machine, or to the unix socket of that path."""
+        if isinstance(where, str):
+            return cls(*await asyncio.open_unix_connection(where, **options))
+        return cls(*await asyncio.open_connection("127.0.0.1", where, **options))
 
     async def __aenter__(self) -> "Wire":
         return self
@@ -129,9 +132,16 @@ def head(
     return b"\r\n".join(lines) + b"\r\n\r\n"
 
 
-async def ask(port: int, target: str | bytes, *headers: str | bytes, **options: str) -> Answer:
-    """One request on a connection of its own."""
-    async with await Wire.connect(port) as wire:
+async def ask(
+    where: int | str,
+    target: str | bytes,
+    *headers: str | bytes,
+    client: str | None = None,
+    **options: str,
+) -> Answer:
+    """One request on a connection of its own, from the local address *client*."""
+    own = {"local_addr": (client, 0)} if client else {}
+    async with await Wire.connect(where, **own) as wire:
         return await wire.ask(target, *headers, **options)
 
 

@@ -42,6 +42,8 @@ def show(file: str | None) -> None:
     data = read_config(file).model_dump(mode="json")
     for key in data["auth"]["keys"]:
         key["sha256"] = f"{key['sha256'][:_DIGITS_SHOWN]}…"
+    if data["server"]["socket"] is not None:
+        del data["server"]["host"], data["server"]["port"]  # not in force, and not to be read back
     click.echo(written(data), nl=False)
 
 

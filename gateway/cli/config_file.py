@@ -48,6 +48,11 @@ def with_options(config: Config, options: Mapping[str, object]) -> Config:
 
     What is wrong is said of the option: `--host: must not be empty`.
     """
+    if config.server.socket is not None:
+        given = [name for name in ("host", "port") if name in options]
+        message = "server.socket of the config listens instead; remove one of the two"
+        if given:
+            raise ConfigError([Problem(f"--{name}", None, (), message) for name in given])
     try:
         server = Server.model_validate({**dict(config.server), **options}, strict=True)
     except ValidationError as exc:

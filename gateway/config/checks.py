@@ -19,6 +19,7 @@ def cross_check(data: Mapping[str, object], types: Iterable[str]) -> Iterator[Fi
     executors = _mapping(data.get("executors"))
     yield from _types(executors, sorted(types))
     yield from _placement(data, executors)
+    yield from _listener(_mapping(data.get("server")))
     keys = _mapping(data.get("auth")).get("keys")
     yield from _unique(keys, "id")
     yield from _unique(keys, "sha256")
@@ -70,6 +71,17 @@ def _route(route: object, place: Loc, executors: Mapping[str, object]) -> Iterat
         elif name in seen:
             yield Finding(loc, f"{name!r} has been asked already in this route", loc)
         seen.add(name)
+
+
+def _listener(server: Mapping[str, object]) -> Iterator[Finding]:
+    beside = [name for name in ("host", "port") if name in server]
+    if server.get("socket") is not None and beside:
+        loc: Loc = ("server", "socket")
+        message = f"listens instead of server.{beside[0]}; remove one of the two"
+        yield Finding(loc, message, loc)
+    if server.get("offload") and not server.get("socket") and not server.get("trusted_proxies"):
+        loc = ("server", "offload")
+        yield Finding(loc, "needs server.socket or trusted_proxies: only they are told", loc)
 
 
 def _unique(keys: object, field: str) -> Iterator[Finding]:

@@ -15,12 +15,13 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from gateway.config.units import Duration, Instant, Network, Size, Timeout
+from gateway.config.units import Duration, Instant, Mode, Network, Size, Timeout
 from gateway.domain.model import Scope
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 Text = Annotated[str, StringConstraints(min_length=1)]
 KeyId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
+_LONGEST_SOCKET_PATH = 107  # bytes that fit into sun_path with the NUL behind them
 ExecutorName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
 
 
@@ -31,6 +32,14 @@ def _digest(text: str) -> str:
             "digest", "must be the key's SHA-256 as 64 hex digits: workspace-gateway keys hash"
         )
     return text.lower()
+
+
+def _socket_path(path: str) -> str:
+    if len(path.encode("utf-8", "surrogateescape")) > _LONGEST_SOCKET_PATH:
+        raise PydanticCustomError("socket_path", "must have at most 107 bytes (unix(7))")
+    if "\0" in path:
+        raise PydanticCustomError("socket_path", "must not contain a NUL character")
+    return path
 
 
 class Section(BaseModel):
@@ -46,13 +55,22 @@ class Admin(Section):
     port: Port = 9090
 
 
+class Offload(Section):
+    """The proxy in front sends files by itself."""
+
+    prefix: Annotated[str, StringConstraints(pattern=r"^/([A-Za-z0-9_-]+/)+$")]
+
+
 class Server(Section):
     """How the gateway listens, and how long it waits for whom."""
 
     host: Text = "127.0.0.1"
     port: Port = 8080
+    socket: Annotated[Text, AfterValidator(_socket_path)] | None = None
+    socket_mode: Mode = "0660"
     workers: int = Field(default=1, ge=1)
     trusted_proxies: tuple[Network, ...] = ()
+    offload: Offload | None = None
     admin: Admin | None = None
     header_timeout: Timeout = 10.0
     keepalive_timeout: Timeout = 75.0

@@ -10,6 +10,7 @@ from typing import Annotated
 from pydantic import Field, PlainSerializer, PlainValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
+_MODE = re.compile(r"0?[0-7]{3}")
 _AMOUNT = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,9})?) ?([A-Za-z]*)")
 _BYTES = {
     "": Fraction(1),
@@ -71,6 +72,13 @@ def _network(value: object) -> IPv4Network | IPv6Network:
     return found.network
 
 
+def _mode(value: object) -> str:
+    """Return a file's mode in octal; a number is refused: many a YAML reader takes 0660 for 432."""
+    if not isinstance(value, str) or _MODE.fullmatch(value) is None:
+        raise PydanticCustomError("mode", 'must be a mode in quotes such as "0660"')
+    return value
+
+
 def _instant(value: object) -> datetime:
     """Return a moment; without a time zone it would be another one on another machine."""
     try:
@@ -114,6 +122,11 @@ Network = Annotated[
     PlainValidator(_network),
     PlainSerializer(str, when_used="json"),
     WithJsonSchema({"type": "string", "examples": ["10.0.0.0/8", "::1"]}),
+]
+Mode = Annotated[
+    str,
+    PlainValidator(_mode),
+    WithJsonSchema({"type": "string", "examples": ["0660", "0600"]}),
 ]
 Instant = Annotated[
     datetime,

@@ -1,13 +1,30 @@
 """Sockets to listen on."""
 
+import os
 import socket
+import stat
+import subprocess
+import sys
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from gateway.cli.config_file import ExecutorModels
+from gateway.config.load import from_mapping
 from gateway.config.model import Config
-from gateway.listeners import PortTaken, bind, with_held_ports, with_listeners_of
+from gateway.listeners import (
+    PortTaken,
+    Tcp,
+    Unix,
+    bind,
+    bound,
+    main_address,
+    parse_address,
+    with_held_ports,
+    with_listeners_of,
+)
 from tests.gateways import config_for
 
 HERE = "127.0.0.1"
@@ -91,15 +108,198 @@ ADMIN = {"host": HERE, "port": 9090}
         ({"admin": ADMIN}, {"admin": {**ADMIN, "port": 0}}, []),
         ({"admin": ADMIN}, {"admin": {**ADMIN, "port": 9091}}, ["server.admin"]),
         ({"drain": "1s"}, {"drain": "2s"}, []),
+        ({"socket": "/a"}, {"socket": "/b"}, ["server.socket"]),
+        ({"socket": "/a"}, {"socket": "/a", "socket_mode": "0600"}, ["server.socket_mode"]),
+        ({}, {"socket": "/a"}, ["server.port", "server.socket"]),
     ],
 )
 def test_a_running_gateway_listens_where_it_did(
     old: dict[str, Any], new: dict[str, Any], needs_restart: list[str]
 ) -> None:
-    started = config(**{"port": 80, **old})
-    following, said = with_listeners_of(started, config(**{"port": 80, **new}))
+    started, wanted = on_port_80(old), on_port_80(new)
+    following, said = with_listeners_of(started, wanted)
 
     assert said == needs_restart
-    for name in ("host", "port", "workers", "admin"):
+    for name in ("host", "port", "socket", "socket_mode", "workers", "admin"):
         assert getattr(following.server, name) == getattr(started.server, name)
-    assert following.server.drain == config(**{"port": 80, **new}).server.drain
+    assert following.server.drain == wanted.server.drain
+
+
+def on_port_80(server: dict[str, Any]) -> Config:
+    return from_mapping(
+        {
+            "server": server if "socket" in server else {"port": 80, **server},
+            "executors": {"local": {"type": "local", "root": "/srv"}},
+        },
+        ExecutorModels(),
+        "test",
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("tcp:127.0.0.1:8080", Tcp("127.0.0.1", 8080)),
+        ("tcp:[::1]:0", Tcp("::1", 0)),
+        ("tcp:localhost:65535", Tcp("localhost", 65535)),
+        ("unix:/run/x:y.sock", Unix("/run/x:y.sock")),
+        ("unix:x.sock", Unix("x.sock")),
+    ],
+)
+def test_an_address_is_read(text: str, address: Tcp | Unix) -> None:
+    assert parse_address(text) == address
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "unix:",
+        "tcp:",
+        "tcp:80",
+        "tcp::80",
+        "tcp:h:",
+        "tcp:h:x",
+        "tcp:h:65536",
+        "tcp:h:-1",
+        "/x",
+    ],
+)
+def test_what_is_no_address_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="is no address such as"):
+        parse_address(text)
+
+
+def test_a_config_with_a_socket_listens_there() -> None:
+    server = on_port_80({"socket": "/run/x.sock", "socket_mode": "600"}).server
+
+    assert main_address(server) == Unix("/run/x.sock", 0o600)
+    assert main_address(on_port_80({}).server) == Tcp(HERE, 80)
+
+
+def accepts(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as sock:
+        try:
+            sock.connect(str(path))
+        except ConnectionRefusedError:
+            return False
+    return True
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o660, 0o666])
+def test_a_socket_file_has_its_mode_and_goes_with_the_socket(tmp_path: Path, mode: int) -> None:
+    path = tmp_path / "s"
+
+    with bound(Unix(str(path), mode), "server.socket", shared=False) as sockets:
+        assert len(sockets) == 1
+        assert accepts(path)
+        assert stat.S_IMODE(path.stat().st_mode) == mode
+
+    assert os.listdir(tmp_path) == []
+
+
+def test_the_file_of_a_process_that_died_is_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    code = f"import socket; s = socket.socket(socket.AF_UNIX); s.bind({str(path)!r}); s.listen()"
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert not accepts(path)
+
+    with bound(Unix(str(path)), "server.socket", shared=False):
+        assert accepts(path)
+
+
+def test_a_live_socket_is_refused_and_lives_on(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    with bound(Unix(str(path)), "server.socket", shared=False):
+        with (
+            pytest.raises(PortTaken) as taken,
+            bound(Unix(str(path)), "server.socket", shared=False),
+        ):
+            pass
+        assert str(taken.value) == f"server.socket: {path} is in use; choose another"
+        assert accepts(path)
+
+
+def test_a_live_socket_whose_backlog_is_full_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    with socket.socket(socket.AF_UNIX) as busy, ExitStack() as waiting:
+        busy.bind(str(path))
+        busy.listen(0)
+        for _ in range(2):
+            client = waiting.enter_context(socket.socket(socket.AF_UNIX))
+            client.setblocking(False)
+            client.connect_ex(str(path))
+        with (
+            pytest.raises(PortTaken, match="is in use"),
+            bound(Unix(str(path)), "server.socket", shared=False),
+        ):
+            pass
+        assert path.is_socket()
+
+
+@pytest.mark.parametrize("kind", ["file", "directory", "link"])
+def test_nothing_but_a_socket_is_replaced(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "s"
+    if kind == "file":
+        path.write_text("precious")
+    elif kind == "directory":
+        path.mkdir()
+    else:
+        path.symlink_to(tmp_path / "elsewhere")
+    before = path.lstat()
+
+    with (
+        pytest.raises(PortTaken, match="cannot be used: a file that is no socket is there"),
+        bound(Unix(str(path)), "server.socket", shared=False),
+    ):
+        pass
+
+    assert path.lstat() == before
+
+
+def test_a_missing_directory_is_one_sentence(tmp_path: Path) -> None:
+    with (
+        pytest.raises(PortTaken, match=r"none/s cannot be used: No such file or directory; choose"),
+        bound(Unix(str(tmp_path / "none" / "s")), "server.socket", shared=False),
+    ):
+        pass
+
+
+def test_the_file_of_a_successor_is_left_alone(tmp_path: Path) -> None:
+    """Whoever drains is still there when the next one listens already."""
+    path = tmp_path / "s"
+    with ExitStack() as next_one:
+        with bound(Unix(str(path)), "server.socket", shared=False) as (sock,):
+            sock.close()
+            next_one.enter_context(bound(Unix(str(path)), "server.socket", shared=False))
+        assert accepts(path)
+
+
+def test_of_many_that_start_at_once_one_listens(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    code = f"""
+import sys
+from gateway.listeners import PortTaken, Unix, bound
+sys.stdin.readline()
+try:
+    with bound(Unix({str(path)!r}), "server.socket", shared=False):
+        print("listens", flush=True)
+        sys.stdin.readline()
+except PortTaken:
+    print("refused", flush=True)
+"""
+    with ExitStack() as stack:
+        pipe = subprocess.PIPE
+        starters = [
+            stack.enter_context(
+                subprocess.Popen([sys.executable, "-c", code], stdin=pipe, stdout=pipe, text=True)
+            )
+            for _ in range(8)
+        ]
+        for starter in starters:
+            assert starter.stdin is not None
+            starter.stdin.write("go\n")
+            starter.stdin.flush()
+        said = [starter.stdout.readline() for starter in starters if starter.stdout]
+
+    assert sorted(said) == ["listens\n", *["refused\n"] * 7]

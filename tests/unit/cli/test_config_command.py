@@ -46,6 +46,15 @@ def test_show_fills_in_the_defaults_and_can_be_read_back(tmp_path, monkeypatch):
     assert read_config(str(again)) == read_config(str(file))
 
 
+def test_a_config_with_a_socket_is_shown_without_the_port_that_is_not_in_force(tmp_path):
+    file, again = tmp_path / "c.yaml", tmp_path / "again.yaml"
+    file.write_text("server: {socket: /run/x.sock}\nexecutors: {a: {type: local, root: /x}}\n")
+
+    again.write_text(output("show", "--config", str(file)))
+
+    assert read_config(str(again)) == read_config(str(file))
+
+
 def test_show_redacts_digests(tmp_path):
     file = tmp_path / "c.yaml"
     file.write_text(

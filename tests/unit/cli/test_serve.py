@@ -94,6 +94,19 @@ def test_what_is_wrong_is_said_of_the_option(tmp_path, options, said):
     assert str(caught.value).startswith(said)
 
 
+@pytest.mark.parametrize("options", [{"host": "::1"}, {"port": 80}, {"port": 0, "workers": 2}])
+def test_a_port_is_refused_where_the_config_names_a_socket(tmp_path, options):
+    (tmp_path / "c.yaml").write_text(CONFIG.replace("port: 0", "socket: /run/x.sock"))
+    config = load(str(tmp_path / "c.yaml"), ExecutorModels())
+
+    with pytest.raises(ConfigError) as caught:
+        with_options(config, options)
+
+    said = f"--{next(iter(options))}: server.socket of the config listens instead"
+    assert str(caught.value) == f"{said}; remove one of the two"
+    assert with_options(config, {"workers": 2}).server.socket == "/run/x.sock"
+
+
 def test_the_first_key_is_shown_and_the_second_start_makes_none(tmp_path):
     """Even if the first start fails for a reason that has nothing to do with the config."""
     failed = command("serve", "--root", "w", "--host", "192.0.2.1", cwd=str(tmp_path))

@@ -3,10 +3,11 @@
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from gateway.config.units import Duration, Network, Size
+from gateway.config.units import Duration, Mode, Network, Size
 
 SIZE: TypeAdapter[int] = TypeAdapter(Size)
 DURATION: TypeAdapter[float] = TypeAdapter(Duration)
+MODE: TypeAdapter[str] = TypeAdapter(Mode)
 
 
 @pytest.mark.parametrize(
@@ -62,6 +63,17 @@ def test_durations(written, expected):
 def test_what_is_no_duration(written):
     with pytest.raises(ValidationError, match="must be a time such as"):
         DURATION.validate_python(written)
+
+
+@pytest.mark.parametrize("written", ["0660", "660", "0600", "777"])
+def test_modes(written):
+    assert MODE.validate_python(written) == written
+
+
+@pytest.mark.parametrize("written", [0o660, 660, "0o660", "1777", "8", "", "0668", None, True])
+def test_what_is_no_mode(written):
+    with pytest.raises(ValidationError, match='must be a mode in quotes such as "0660"'):
+        MODE.validate_python(written)
 
 
 @pytest.mark.parametrize(

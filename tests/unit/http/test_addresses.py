@@ -1,5 +1,7 @@
 """Whose address is throttled and logged when proxies stand in between."""
 
+import asyncio
+import socket
 from ipaddress import ip_network
 
 import pytest
@@ -53,3 +55,35 @@ def test_without_trusted_proxies_nobody_is_believed() -> None:
 def test_a_peer_without_address_is_the_empty_one() -> None:
     """A unix socket's."""
     assert address("", "198.51.100.1") == ""
+
+
+def over(family: socket.AddressFamily, *forwarded: str) -> str:
+    """The same for a peer without an address, on a socket of that family."""
+    headers = CIMultiDict([("X-Forwarded-For", value) for value in forwarded])
+    with socket.socket(family) as sock:
+        transport = Transport({"socket": sock, "peername": None})
+        request = make_mocked_request("GET", "/", headers=headers, transport=transport)
+        return client_address(request, TRUSTED)
+
+
+class Transport(asyncio.Transport):
+    """A transport that has nothing but its facts."""
+
+
+@pytest.mark.parametrize(
+    ("forwarded", "expected"),
+    [
+        ([], ""),
+        (["198.51.100.1"], "198.51.100.1"),
+        (["203.0.113.7, 198.51.100.1"], "198.51.100.1"),
+        (["198.51.100.1, 10.0.0.2"], "198.51.100.1"),
+        (["nonsense"], ""),
+    ],
+)
+def test_a_peer_on_a_unix_socket_is_a_trusted_proxy(forwarded: list[str], expected: str) -> None:
+    assert over(socket.AF_UNIX, *forwarded) == expected
+
+
+def test_a_tcp_peer_that_is_gone_is_not() -> None:
+    """It has no address any more, either."""
+    assert over(socket.AF_INET, "198.51.100.1") == ""
