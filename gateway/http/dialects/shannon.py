@@ -19,6 +19,8 @@ from gateway.service.selection import Selector
 from gateway.service.workspaces import Listed, Listing, Workspaces
 
 _FILES = "/api/v1/sessions/{session_id}/files"
+_FIRST_SECOND = -62_135_596_800  # 0001-01-01T00:00:00Z
+_LAST_SECOND = 253_402_300_799  # 9999-12-31T23:59:59Z
 
 
 class Shannon(Dialect):
@@ -107,9 +109,16 @@ def _entry(entry: Entry) -> dict[str, Any]:
     return shown
 
 
-@functools.lru_cache(4096)
 def _iso(seconds: int) -> str:
     """ISO 8601 in UTC; a time before the year 1 or after 9999 is shown as the nearest of them."""
-    seconds = max(-62_135_596_800, min(seconds, 253_402_300_799))
-    moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ").rjust(20, "0")
+    if not _FIRST_SECOND <= seconds <= _LAST_SECOND:
+        seconds = _FIRST_SECOND if seconds < 0 else _LAST_SECOND
+    minute, second = divmod(seconds, 60)
+    return f"{_iso_minute(minute)}{second:02}Z"
+
+
+@functools.lru_cache(4096)
+def _iso_minute(minute: int) -> str:
+    # Files that belong together are often as old as each other, give or take seconds.
+    moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(minutes=minute)
+    return moment.strftime("%Y-%m-%dT%H:%M:").rjust(17, "0")
