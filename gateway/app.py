@@ -20,6 +20,7 @@ from gateway.http.context import add_common_headers
 from gateway.http.dialects.base import Dialect
 from gateway.http.dialects.shannon import Shannon
 from gateway.http.health import HealthRoutes, Lifecycle
+from gateway.http.offload import OFFLOAD, Offload
 from gateway.http.pace import PACE_LIMITS, PaceLimits
 from gateway.http.throttle import Throttle
 from gateway.http.turns import TURNS, Turns
@@ -61,6 +62,9 @@ async def wired(config: Config, lifecycle: Lifecycle) -> AsyncIterator[Apps]:
         main, admin = _application(), _application()
         main[TURNS] = Turns()
         main[PACE_LIMITS] = PaceLimits(config.server.idle_timeout, config.server.min_rate)
+        if config.server.offload is not None:
+            prefix = config.server.offload.prefix
+            main[OFFLOAD] = Offload(prefix, config.server.trusted_proxies)
         gate = _gate(config, lifecycle)
         for dialect in _dialects(config, executors):
             for route in dialect.routes():

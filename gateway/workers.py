@@ -141,7 +141,10 @@ class Workers:
             pid, status = os.waitpid(-1, os.WNOHANG)
             if not pid:
                 return
-            lived_s = time.monotonic() - self._since.pop(pid)
+            since = self._since.pop(pid, None)
+            if since is None:  # as process 1 of a container this one inherits what workers started
+                continue
+            lived_s = time.monotonic() - since
             self._awaited.pop(pid, None)
             mark_process_dead(pid)  # type: ignore[no-untyped-call]  # prometheus_client
             if self._phase is _Phase.STOPPING:

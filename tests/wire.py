@@ -133,10 +133,15 @@ def head(
 
 
 async def ask(
-    where: int | str, target: str | bytes, *headers: str | bytes, **options: str
+    where: int | str,
+    target: str | bytes,
+    *headers: str | bytes,
+    client: str | None = None,
+    **options: str,
 ) -> Answer:
-    """One request on a connection of its own."""
-    async with await Wire.connect(where) as wire:
+    """One request on a connection of its own, from the local address *client*."""
+    own = {"local_addr": (client, 0)} if client else {}
+    async with await Wire.connect(where, **own) as wire:
         return await wire.ask(target, *headers, **options)
 
 

@@ -79,6 +79,9 @@ def _listener(server: Mapping[str, object]) -> Iterator[Finding]:
         loc: Loc = ("server", "socket")
         message = f"listens instead of server.{beside[0]}; remove one of the two"
         yield Finding(loc, message, loc)
+    if server.get("offload") and not server.get("socket") and not server.get("trusted_proxies"):
+        loc = ("server", "offload")
+        yield Finding(loc, "needs server.socket or trusted_proxies: only they are told", loc)
 
 
 def _unique(keys: object, field: str) -> Iterator[Finding]:

@@ -55,6 +55,12 @@ class Admin(Section):
     port: Port = 9090
 
 
+class Offload(Section):
+    """The proxy in front sends files by itself."""
+
+    prefix: Annotated[str, StringConstraints(pattern=r"^/([A-Za-z0-9_-]+/)+$")]
+
+
 class Server(Section):
     """How the gateway listens, and how long it waits for whom."""
 
@@ -64,6 +70,7 @@ class Server(Section):
     socket_mode: Mode = "0660"
     workers: int = Field(default=1, ge=1)
     trusted_proxies: tuple[Network, ...] = ()
+    offload: Offload | None = None
     admin: Admin | None = None
     header_timeout: Timeout = 10.0
     keepalive_timeout: Timeout = 75.0

@@ -34,7 +34,7 @@ _SHAPES = {
     "model_type": "a mapping",
     "tuple_type": "a list",
 }
-_SHOWING = {"duration", "instant", "network", "size"}
+_SHOWING = {"duration", "instant", "mode", "network", "size"}
 _CHOICES = {"enum", "literal_error"}
 _SHOWN_LENGTH = 60
 

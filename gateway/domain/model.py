@@ -1,11 +1,13 @@
 """The values that travel between the floors: who asks, for which session, and what lies there."""
 
 import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum, StrEnum
 from fnmatch import fnmatchcase
-from typing import NamedTuple, NewType
+from stat import S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG, S_IMODE
+from typing import NamedTuple, NewType, overload
 
 from gateway.domain.errors import BadSessionId, ScopeMissing
 from gateway.domain.paths import WorkspacePath
@@ -87,3 +89,59 @@ class Entry(NamedTuple):
     is_link: bool = False
     version: str | None = None
     problem: str | None = None
+
+
+Row = tuple[tuple[bytes, ...], bytes, int, int | None, int | None, bool, str | None]
+"""An entry as plain values: the path of the directory it is in, its name, its kind and mode as
+`st_mode` has them (0: unknown), size, mtime_ns, is_link, problem.
+"""
+
+_KINDS = {
+    S_IFREG: Kind.FILE,
+    S_IFDIR: Kind.DIRECTORY,
+    S_IFLNK: Kind.SYMLINK,
+    S_IFIFO: Kind.OTHER,
+    0: Kind.UNKNOWN,
+}
+_FORMATS = {kind: bits for bits, kind in _KINDS.items()}
+
+
+class Rows(Sequence[Entry]):
+    """Entries that are made when they are asked for: of many thousands, most never are."""
+
+    def __init__(self, rows: list[Row]) -> None:
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @overload
+    def __getitem__(self, which: int) -> Entry: ...
+
+    @overload
+    def __getitem__(self, which: slice) -> "Rows": ...
+
+    def __getitem__(self, which: int | slice) -> "Entry | Rows":
+        if isinstance(which, slice):
+            return Rows(self.rows[which])
+        return _entry_of(self.rows[which])
+
+    def __iter__(self) -> Iterator[Entry]:
+        return map(_entry_of, self.rows)
+
+
+def rows_of(entries: Sequence[Entry]) -> list[Row]:
+    """The entries as plain values, for whoever would only take them apart."""
+    return entries.rows if isinstance(entries, Rows) else [_row_of(entry) for entry in entries]
+
+
+def _entry_of(row: Row) -> Entry:
+    above, name, mode, size, mtime_ns, is_link, problem = row
+    kind = _KINDS.get(S_IFMT(mode), Kind.OTHER)
+    path = WorkspacePath((*above, name))
+    return Entry(path, kind, size, mtime_ns, S_IMODE(mode), is_link, None, problem)
+
+
+def _row_of(entry: Entry) -> Row:
+    path, kind, size, mtime_ns, mode, is_link, _, problem = entry
+    return path.parts[:-1], path.parts[-1], _FORMATS[kind] | mode, size, mtime_ns, is_link, problem

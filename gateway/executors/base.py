@@ -105,6 +105,14 @@ class FileStream(ABC):
         Where `entry.size` is unknown there are fewer if the file ends before.
         """
 
+    async def location(self) -> bytes | None:
+        """Where the open file lies below the executor's root on this host's disk, without links.
+
+        That was so at this moment: whoever opens it by that path may find another file. None if it
+        lies elsewhere or has no name any more.
+        """
+        return None
+
     @abstractmethod
     def chunks(self, first: int, count: int | None) -> AsyncIterator[bytes]:
         """Yield exactly *count* bytes from position *first*, in pieces of a bounded size.

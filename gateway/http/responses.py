@@ -16,6 +16,7 @@ from gateway.http.context import EXCHANGE
 from gateway.http.disposition import attachment
 from gateway.http.errors import PreconditionFailed, RangeNotSatisfiable
 from gateway.http.media_types import media_type
+from gateway.http.offload import handed_over
 from gateway.http.queries import Query
 from gateway.http.ranges import ByteRange, Multipart, Unsatisfiable, parse_range
 from gateway.http.transfer import Transfer
@@ -86,6 +87,9 @@ async def send_file(request: web.Request, stream: FileStream) -> web.StreamRespo
         return await _send_parts(request, stream, Multipart(ranges, size, content_type), headers)
     headers["Content-Type"] = content_type
     if ranges is None or len(ranges) > 1 or size is None:
+        answer = await handed_over(request, stream, headers)
+        if answer is not None:
+            return answer
         return await _send_span(request, stream, head, 200, 0, size, headers)
     (part,) = ranges
     headers["Content-Range"] = part.content_range(size)

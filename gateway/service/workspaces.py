@@ -9,7 +9,7 @@ import structlog
 
 from gateway.domain import cursors
 from gateway.domain.errors import ForeignSession, TooLarge
-from gateway.domain.model import Entry, Kind, Principal, Scope, SessionId
+from gateway.domain.model import Entry, Kind, Principal, Scope, SessionId, rows_of
 from gateway.domain.paths import WorkspacePath
 from gateway.executors.base import EVERYTHING, FileStream, Selection, Walk, Wanted
 from gateway.service.placement import Placement
@@ -142,12 +142,14 @@ class Listing:
             self._left -= len(batch)
             if batch:
                 last = batch[-1]
-                yield self._mark_unentered(batch) if self._floor else batch
+                yield batch if self._floor is None else self._mark_unentered(batch, self._floor)
             if self.next_cursor is not None:
                 return
 
-    def _mark_unentered(self, batch: Sequence[Entry]) -> Sequence[Entry]:
-        return [self._marked(e) if len(e.path.parts) == self._floor else e for e in batch]
+    def _mark_unentered(self, batch: Sequence[Entry], floor: int) -> Sequence[Entry]:
+        if all(len(row[0]) + 1 != floor for row in rows_of(batch)):
+            return batch
+        return [self._marked(e) if len(e.path.parts) == floor else e for e in batch]
 
     def _marked(self, entry: Entry) -> Entry:
         if entry.kind is not Kind.DIRECTORY or entry.is_link or entry.problem:

@@ -53,14 +53,13 @@ async def test_what_is_told_of_an_open_file_is_true(rig: Rig) -> None:
     rig.plant({"d/f.txt": b"12345"})
 
     async with opened(rig, "d/f.txt") as stream:
-        entry, source, fallback = stream.entry, stream.source, stream.fallback
+        entry, source = stream.entry, stream.source
 
     assert entry.path == at("d/f.txt")
     assert entry.kind is Kind.FILE
     assert not entry.is_link
     assert entry.problem is None
     assert source
-    assert fallback is None
     if entry.mtime_ns is not None:  # some backends tell whole seconds
         assert before - 2 * 10**9 <= entry.mtime_ns <= time.time_ns() + 2 * 10**9
 

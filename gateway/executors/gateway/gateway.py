@@ -1,6 +1,6 @@
 """The executor whose backend is another workspace-gateway, most often the sidecar of a sandbox."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager
 from functools import partial
 from typing import ClassVar, Literal, Self
@@ -36,7 +36,6 @@ from gateway.executors.engines.remote_stream import Body, RemoteStream
 from gateway.executors.engines.rest import Ask, Reply, RestEngine
 from gateway.executors.gateway.answers import answered, file_body
 from gateway.executors.gateway.listing import GatewayWalk
-from gateway.executors.gateway.refusals import BeyondEnd
 
 _LONGEST_TARGET = 15 * 1024  # bytes; a gateway refuses request lines of more than 16 KiB
 _DEEPEST = 256  # levels; who asks for more gets as many as the other gateway's limit allows
@@ -95,8 +94,7 @@ class Gateway(Plugin):
         file = _File(self._engine, workspace, path)
         async with AsyncExitStack() as stack:
             body = await stack.enter_async_context(file.first(wanted))
-            version = body.entry.version
-            fetch = partial(file.part, if_match=version)
+            fetch = partial(file.later, version=body.entry.version)
             stream = RemoteStream(self.name, body, fetch, seekable=True)
             await stack.enter_async_context(aclosing(stream))
             if body.count != 0:
@@ -144,38 +142,40 @@ class _File:
     @asynccontextmanager
     async def first(self, wanted: Wanted) -> AsyncIterator[Body]:
         """What is *wanted*, or all of the file if that lies behind its end."""
+        unless = {} if wanted.unless is None else {"If-None-Match": f'"{wanted.unless}"'}
         async with AsyncExitStack() as stack:
-            try:
-                asked = self.part(wanted.first, wanted.count, unless=wanted.unless)
-                body = await stack.enter_async_context(asked)
-            except BeyondEnd:
-                body = await stack.enter_async_context(self.part(0, None, unless=wanted.unless))
+            wish = self._part(wanted.first, wanted.count, unless)
+            body = await stack.enter_async_context(wish)
+            if body is None:
+                body = await stack.enter_async_context(self._part(0, None, unless))
+                assert body is not None
             yield body
 
     @asynccontextmanager
-    async def part(
-        self,
-        first: int,
-        count: int | None,
-        *,
-        unless: str | None = None,
-        if_match: str | None = None,
+    async def later(
+        self, first: int, count: int | None, *, version: str | None
     ) -> AsyncIterator[Body]:
-        """*count* bytes from *first*, None: all that follow."""
-        headers = _range(first, count)
-        if unless is not None:
-            headers["If-None-Match"] = f'"{unless}"'
-        if if_match is not None:
-            headers["If-Match"] = f'"{if_match}"'
+        """*count* bytes from *first*, None: all that follow; of that version, if it has one."""
+        same = {} if version is None else {"If-Match": f'"{version}"'}
+        async with self._part(first, count, same) as body:
+            if body is None:
+                raise ProtocolFault("the file is shorter than it was")
+            yield body
+
+    @asynccontextmanager
+    async def _part(
+        self, first: int, count: int | None, condition: Mapping[str, str]
+    ) -> AsyncIterator[Body | None]:
+        """The same; None if the file ends before."""
+        headers = {**_range(first, count), **condition}
         expected = {200}
         if "Range" in headers:
-            expected.add(206)
-        if unless is not None:
+            expected |= {206, 416}
+        if "If-None-Match" in headers:
             expected.add(304)
-        async with answered(
-            self._engine, Ask("GET", self._target, headers=headers), expected
-        ) as reply:
-            yield file_body(reply, self._path, first)
+        ask = Ask("GET", self._target, headers=headers)
+        async with answered(self._engine, ask, expected) as reply:
+            yield None if reply.status == 416 else file_body(reply, self._path, first)
 
 
 def _range(first: int, count: int | None) -> dict[str, str]:

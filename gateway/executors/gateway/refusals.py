@@ -22,14 +22,6 @@ VERDICT_HEADER = "X-Workspace-Verdict"
 _LONGEST_BODY = 64 * 1024  # bytes; read so that the connection can be used again
 
 
-class BeyondEnd(ProtocolFault):
-    """The range that was asked for lies behind the end of the file."""
-
-
-class Changed(ProtocolFault):
-    """The file is no longer of the version that was asked for."""
-
-
 REFUSALS: Mapping[tuple[int, str], Callable[[], GatewayError]] = {
     (400, "bad_parameter"): partial(Unsupported, "the executor's limits do not allow that"),
     (400, "not_a_directory"): partial(NotADirectory, "not a directory"),
@@ -39,9 +31,8 @@ REFUSALS: Mapping[tuple[int, str], Callable[[], GatewayError]] = {
     (404, "not_readable"): partial(NotReadable, "file not readable"),
     (404, "path_not_found"): partial(PathNotFound, "file not found"),
     (404, "session_not_found"): partial(WorkspaceGone, "session not found"),
-    (412, "precondition_failed"): partial(Changed, "the file changed while it was read"),
+    (412, "precondition_failed"): partial(ProtocolFault, "the file changed while it was read"),
     (413, "too_large"): partial(TooLarge, "file exceeds maximum size limit of its executor"),
-    (416, "range_not_satisfiable"): partial(BeyondEnd, "the range lies behind the end"),
 }
 """By status and verdict; any other pair is no answer that a gateway gives."""
 

@@ -43,7 +43,10 @@ class Level:
 
 
 class Levels:
-    """A stack of directories, the lowest is *base*, reached by *parts*; all are closed together."""
+    """A stack of directories, the lowest is *base*, reached by *parts*; all are closed together.
+
+    The descriptor *base* stays the caller's.
+    """
 
     def __init__(self, resolver: Resolver, base: int, parts: tuple[bytes, ...]) -> None:
         self._resolver = resolver
@@ -56,10 +59,9 @@ class Levels:
         return len(self._stack)
 
     def close(self) -> None:
-        """Close every descriptor."""
+        """Close every descriptor but the base's."""
         while self._stack:
             self._pop()
-        os.close(self._base)
 
     def start(self, last: bytes) -> None:
         """Enter the base at the names behind *last*; raise its verdict if that cannot be done."""

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from threading import Thread
 from typing import ClassVar, Literal, Self
 
 from pydantic import Field, field_validator
@@ -22,13 +23,14 @@ from gateway.executors.base import (
     Walk,
     Wanted,
 )
+from gateway.executors.local.helper import Helper
 from gateway.executors.local.opening import Opener, Opening
 from gateway.executors.local.pool import Pool
 from gateway.executors.local.readahead import ListedWalk, LocalWalk
 from gateway.executors.local.recent import RecentListings
 from gateway.executors.local.resolver import Resolver, Wish, choose
 from gateway.executors.local.root import Root
-from gateway.executors.local.tree import walk_batches
+from gateway.executors.local.walking import walk_batches
 
 _READERS = 32  # wait for disks, not for the processor
 _WALKERS = 4  # compete with the loop for the GIL
@@ -76,13 +78,20 @@ class Local(Plugin):
     )
 
     def __init__(
-        self, name: str, root: Root, resolver: Resolver, readers: Pool, walkers: Pool
+        self,
+        name: str,
+        root: Root,
+        resolver: Resolver,
+        readers: Pool,
+        walkers: Pool,
+        helper: Helper,
     ) -> None:
         super().__init__(name)
         self._root = root
         self._resolver = resolver
         self._readers = readers
         self._walkers = walkers
+        self._helper = helper
         self._opener = Opener(name, root, resolver, readers)
         self._recent = RecentListings(self._opener)
 
@@ -100,7 +109,13 @@ class Local(Plugin):
             resolver = await asyncio.wrap_future(
                 readers.submit(choose, config.resolver, config.sandbox_prefix)
             )
-            yield cls(name, root, resolver, readers, walkers)
+            helper = Helper(resolver.name, config.sandbox_prefix)
+            try:
+                await asyncio.wrap_future(readers.submit(helper.start))
+                yield cls(name, root, resolver, readers, walkers, helper)
+            finally:
+                # Not in a pool: its threads may all be waiting, for the helper even.
+                Thread(target=helper.close, name=f"{name}-end", daemon=True).start()
         finally:
             root.last = None
             readers.shutdown(wait=False, cancel_futures=True)
@@ -146,6 +161,7 @@ class Local(Plugin):
             depth=depth,
             after=after,
             selection=selection,
+            helper=self._helper,
         )
         async with LocalWalk.begun(self.name, self._walkers, batches) as walk:
             if state is not None and walk.everything is not None:

@@ -4,15 +4,17 @@ import asyncio
 import os
 from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from types import TracebackType
 
 from gateway.domain.errors import GatewayError
 from gateway.domain.paths import LONGEST_PATH, WorkspacePath
 from gateway.executors.base import FileStream
+from gateway.executors.local.descriptor import Descriptor
 from gateway.executors.local.openat2 import Openat2, enter_cached, resolve_cached
 from gateway.executors.local.pool import Pool
 from gateway.executors.local.resolver import Resolver, open_file, reopen
-from gateway.executors.local.root import Root, session_name
+from gateway.executors.local.root import Root, located, session_name
 from gateway.executors.local.stream import LocalStream
 
 _Opened = tuple[int, os.stat_result]
@@ -69,6 +71,20 @@ class Opener:
         finally:
             os.close(session)
 
+    async def location(self, workspace: str, file: Descriptor) -> bytes | None:
+        """Where an open file of the workspace lies below the root; None if nowhere."""
+        root = self._root.last
+        if root is None:
+            return None
+
+        def find() -> bytes | None:
+            with file.held() as fd:
+                return located(root, session_name(workspace), fd)
+
+        if root.is_local:  # what was just opened is in memory
+            return find()
+        return await asyncio.wrap_future(self.pool.submit(find))
+
 
 class Opening(AbstractAsyncContextManager[FileStream]):
     """A file that is open inside the `async with`."""
@@ -88,7 +104,8 @@ class Opening(AbstractAsyncContextManager[FileStream]):
             except asyncio.CancelledError:
                 coming.add_done_callback(_close)
                 raise
-        self._stream = LocalStream(opener.source, path, *opened, opener.pool)
+        locate = partial(opener.location, workspace)
+        self._stream = LocalStream(opener.source, path, *opened, opener.pool, locate)
         return self._stream
 
     async def __aexit__(

@@ -7,13 +7,13 @@ from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from typing import Self
 
-from gateway.domain.model import Entry
+from gateway.domain.model import Entry, Rows
 from gateway.executors.base import Walk
 from gateway.executors.local.pool import Pool
 from gateway.executors.local.tree import FIRST_BATCH
 
-_Batches = Generator[list[Entry], None, None]
-_Taken = list[list[Entry] | None]
+_Batches = Generator[Rows, None, None]
+_Taken = list[Rows | None]
 """Batches as they came; None is the end."""
 
 
@@ -36,7 +36,7 @@ class LocalWalk(Walk, AsyncIterator[Sequence[Entry]]):
         self.source = source
         self._pool = pool
         self._batches = batches
-        self._ready: deque[list[Entry] | None] = deque()
+        self._ready: deque[Rows | None] = deque()
         self._coming: Future[_Taken] | None = None
 
     @classmethod

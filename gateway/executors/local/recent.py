@@ -7,10 +7,11 @@ from itertools import islice
 from stat import S_ISLNK
 from time import monotonic
 
-from gateway.domain.model import Entry
+from gateway.domain.model import Entry, Rows
 from gateway.domain.paths import WorkspacePath
 from gateway.executors.local.opening import Opener
-from gateway.executors.local.tree import FIRST_BATCH, described
+from gateway.executors.local.rows import row_of
+from gateway.executors.local.tree import FIRST_BATCH
 
 _MOST = 1024
 _FRESH_S = 60.0  # what was read so long ago may have left the kernel's memory
@@ -33,7 +34,7 @@ class RecentListings:
         self._clock = clock
         self._states: OrderedDict[_Key, tuple[State, float]] = OrderedDict()
 
-    def listed(self, workspace: str, path: WorkspacePath) -> list[Entry] | None:
+    def listed(self, workspace: str, path: WorkspacePath) -> Rows | None:
         """The entries in order; None if the pool has to read them."""
         state, until = self._states.get((workspace, path), (None, 0.0))
         if state is None or self._clock() >= until:
@@ -79,16 +80,16 @@ def _state(directory: int) -> State | None:
     return known.st_dev, known.st_ino, known.st_mtime_ns, known.st_ctime_ns
 
 
-def _entries(directory: int, path: WorkspacePath) -> list[Entry] | None:
+def _entries(directory: int, path: WorkspacePath) -> Rows | None:
     """Read a directory; None if it has too many names, or a link. Raises OSError."""
     with os.scandir(b"/proc/self/fd/%d" % directory) as items:
         names = [item.name for item in islice(items, FIRST_BATCH + 1)]
     if len(names) > FIRST_BATCH:
         return None
-    entries = []
+    rows = []
     for name in sorted(names):
         found = os.stat(name, dir_fd=directory, follow_symlinks=False)
         if S_ISLNK(found.st_mode):
             return None
-        entries.append(described(path.child(name), found))
-    return entries
+        rows.append(row_of(path.parts, name, found))
+    return Rows(rows)

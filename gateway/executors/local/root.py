@@ -76,6 +76,21 @@ class Root:
             raise Unavailable("the workspace root cannot be read") from exc
 
 
+def located(root: OpenRoot, session: bytes, fd: int) -> bytes | None:
+    """The path of the open file below *root*, if it has one there and it leads into *session*."""
+    try:
+        base = os.readlink(b"/proc/self/fd/%d" % root.fd).rstrip(b"/") + b"/"
+        path = os.readlink(b"/proc/self/fd/%d" % fd)
+        if not path.startswith(base + session + b"/"):
+            return None
+        below = path[len(base) :]
+        # It may have been removed or renamed meanwhile, which the kernel says as part of the path.
+        found = os.stat(below, dir_fd=root.fd, follow_symlinks=False)
+        return below if os.path.samestat(found, os.fstat(fd)) else None
+    except OSError:
+        return None
+
+
 def session_name(workspace: str) -> bytes:
     """The one directory name that *workspace* stands for; raise `SessionNotFound` if none."""
     try:

@@ -3,7 +3,7 @@
 import asyncio
 import io
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from hashlib import blake2b
 
 from aiofiles.threadpool import wrap
@@ -16,6 +16,7 @@ from gateway.executors.local.descriptor import Descriptor
 from gateway.executors.local.pool import Pool
 
 PIECE = 256 * 1024
+Locate = Callable[[Descriptor], Awaitable[bytes | None]]
 _PIECES_PER_TURN = 4  # then the loop's other tasks get theirs: 1 MiB is about 0.1 ms
 
 
@@ -23,7 +24,13 @@ class LocalStream(FileStream):
     """A regular file; *fd* is its own now, and *found* was read from it."""
 
     def __init__(
-        self, source: str, path: WorkspacePath, fd: int, found: os.stat_result, pool: Pool
+        self,
+        source: str,
+        path: WorkspacePath,
+        fd: int,
+        found: os.stat_result,
+        pool: Pool,
+        locate: Locate,
     ) -> None:
         self.source = source
         self.entry = Entry(
@@ -38,11 +45,16 @@ class LocalStream(FileStream):
         self.descriptor: int | None = fd
         self._file = Descriptor(fd)
         self._pool = pool
+        self._locate = locate
 
     def close(self) -> None:
         """Give the descriptor back, now or when the pool's thread has done its read."""
         self.descriptor = None
         self._file.close()
+
+    async def location(self) -> bytes | None:
+        """Where the file lies below the executor's root."""
+        return await self._locate(self._file)
 
     async def read(self, first: int, count: int) -> bytes:
         """Return exactly *count* bytes from position *first*."""

@@ -1,184 +1,180 @@
 """The walk through a workspace: by descriptors, in order, in flat memory whatever the tree."""
 
 import os
-from collections.abc import Callable, Generator
-from stat import S_IFDIR, S_IFLNK, S_IFMT, S_IFREG
+from collections.abc import Generator
+from dataclasses import dataclass
+from stat import S_ISDIR, S_ISLNK, S_ISREG
 from time import monotonic
+from typing import TYPE_CHECKING
 
 from gateway.domain.errors import PathRefused, Unavailable
-from gateway.domain.model import Entry, Kind
+from gateway.domain.model import Row
 from gateway.domain.paths import WorkspacePath
-from gateway.executors.base import Selection
 from gateway.executors.local.levels import CUT_SHORT, GONE, Levels
-from gateway.executors.local.resolver import Resolver, open_directory
+from gateway.executors.local.resolver import Resolver
+from gateway.executors.local.rows import row_of
 from gateway.executors.local.verdicts import VERDICTS
+
+if TYPE_CHECKING:  # the helper process has no use for what this imports
+    from gateway.executors.base import Selection
 
 FIRST_BATCH = 64
 BATCH = 500
 TURN_S = 0.05
 
-_KINDS = {S_IFREG: Kind.FILE, S_IFDIR: Kind.DIRECTORY}
 _NOT_READABLE = "not readable"
 
 
-def walk_batches(
+@dataclass(frozen=True, slots=True)
+class Area:
+    """What to walk: *depth* levels of *base*, which lies at *parts* in *session*.
+
+    Both are descriptors that stay the caller's.
+    """
+
+    session: int
+    base: int
+    parts: tuple[bytes, ...]
+    depth: int
+
+
+def walk_rows(
     resolver: Resolver,
-    open_session: Callable[[], int],
-    path: WorkspacePath,
-    *,
-    depth: int,
-    after: WorkspacePath | None,
-    selection: Selection | None,
-) -> Generator[list[Entry], None, None]:
-    """Yield what `Executor.walk` yields, and an empty batch now and then; to be run in a pool.
+    area: Area,
+    after: tuple[bytes, ...] | None,
+    selection: "Selection | None" = None,
+) -> Generator[list[Row], None, None]:
+    """Yield what lies in *area* behind the path *after*, and an empty batch now and then.
 
     A batch ends after so many entries *seen*, and after `TURN_S`, whatever the tree and the
     selection: so a walk that finds little can be left, and another can have the thread.
     """
-    session = open_session()
+    levels = Levels(resolver, area.base, area.parts)
+    walker = _Walker(resolver, area, levels, selection)
     try:
-        levels = Levels(resolver, open_directory(resolver, session, path.parts), path.parts)
-        try:
-            if (yield from _start(levels, path, depth, after, selection)):
-                yield from _batches(levels, resolver, session, depth, selection)
-            else:
-                yield []
-        finally:
-            levels.close()
-    finally:
-        os.close(session)
-
-
-def _start(
-    levels: Levels,
-    path: WorkspacePath,
-    depth: int,
-    after: WorkspacePath | None,
-    selection: Selection | None,
-) -> Generator[list[Entry], None, bool]:
-    """Stand right behind *after*; return False if everything below *path* is before it."""
-    steps: tuple[bytes, ...] = ()
-    if after is not None and after > path:
-        if after.parts[: len(path.parts)] != path.parts:
-            return False
-        steps = after.parts[len(path.parts) :]
-    levels.start(steps[0] if steps else b"")
-    until = monotonic() + TURN_S
-    below = path
-    for name, last in zip(steps[: depth - 1], (*steps[1:], b""), strict=False):
-        if monotonic() > until:
+        if (yield from walker.start(after)):
+            yield from walker.batches()
+        else:
             yield []
-            until = monotonic() + TURN_S
-        below = below.child(name)
-        if selection is not None and selection.excludes(below, True):
-            break
-        try:
-            levels.enter(name, last)
-        except OSError:  # a file, a link, gone, unreadable: nothing of it comes behind `after`
-            break
-    return True
+    finally:
+        levels.close()
 
 
-def _batches(
-    levels: Levels,
-    resolver: Resolver,
-    session: int,
-    depth: int,
-    selection: Selection | None,
-) -> Generator[list[Entry], None, None]:
-    # Every entry comes through this loop, so it calls nothing and looks up nothing it need not.
-    stat, now, file = os.stat, monotonic, Kind.FILE
-    batch: list[Entry] = []
-    room, until = FIRST_BATCH, now() + TURN_S
-    while levels:
-        if now() > until:
-            yield batch
-            batch, room, until = [], BATCH, now() + TURN_S
-        top = levels.top()
-        if top is None:
-            continue
-        fd, parts, names = top
-        for name in names:
-            if not room or now() > until:
+class _Walker:
+    """Walks on from where *levels* stands."""
+
+    def __init__(
+        self, resolver: Resolver, area: Area, levels: Levels, selection: "Selection | None"
+    ) -> None:
+        self._resolver = resolver
+        self._area = area
+        self._levels = levels
+        self._selection = selection
+
+    def start(self, after: tuple[bytes, ...] | None) -> Generator[list[Row], None, bool]:
+        """Stand right behind *after*; return False if everything in the area is before it."""
+        below, depth = self._area.parts, self._area.depth
+        steps: tuple[bytes, ...] = ()
+        if after is not None and after > below:
+            if after[: len(below)] != below:
+                return False
+            steps = after[len(below) :]
+        self._levels.start(steps[0] if steps else b"")
+        until = monotonic() + TURN_S
+        for name, last in zip(steps[: depth - 1], (*steps[1:], b""), strict=False):
+            if monotonic() > until:
+                yield []
+                until = monotonic() + TURN_S
+            below = (*below, name)
+            if self._excludes(below, True):
+                break
+            try:
+                self._levels.enter(name, last)
+            except OSError:  # a file, a link, gone, unreadable: nothing of it comes behind `after`
+                break
+        return True
+
+    def batches(self) -> Generator[list[Row], None, None]:
+        """Yield the rest. Every entry comes through here: it does nothing that it need not."""
+        levels, lstat, now, is_file = self._levels, os.lstat, monotonic, S_ISREG
+        takes_all = self._selection is None
+        batch: list[Row] = []
+        room, until = FIRST_BATCH, now() + TURN_S
+        while levels:
+            if now() > until:
                 yield batch
                 batch, room, until = [], BATCH, now() + TURN_S
-            room -= 1
-            path = WorkspacePath((*parts, name))
-            try:
-                found = stat(name, dir_fd=fd, follow_symlinks=False)
-            except FileNotFoundError:
+            top = levels.top()
+            if top is None:
                 continue
-            except OSError:
-                entry = Entry(path, Kind.UNKNOWN, None, 0, 0, problem=_NOT_READABLE)
+            fd, above, names = top
+            for name in names:
+                if not room or now() > until:
+                    yield batch
+                    batch, room, until = [], BATCH, now() + TURN_S
+                room -= 1
+                try:
+                    found = lstat(name, dir_fd=fd)
+                except FileNotFoundError:
+                    continue
+                except OSError:
+                    found = None
+                if found is not None and takes_all and is_file(mode := found.st_mode):
+                    batch.append((above, name, mode, found.st_size, found.st_mtime_ns, False, None))
+                    continue
+                row, entered = self._visit(above, name, found)
+                if row and (takes_all or self._selects(row)):
+                    batch.append(row)
+                if entered:
+                    break
             else:
-                kind = S_IFMT(found.st_mode)
-                if kind == S_IFDIR:
-                    if selection is not None and selection.excludes(path, True):
-                        continue
-                    problem = None
-                    entered = len(levels) < depth
-                    if entered:
-                        try:
-                            levels.enter(name)
-                        except OSError as exc:
-                            if exc.errno in GONE:
-                                continue
-                            entered, problem = False, _NOT_READABLE
-                    if selection is None or selection.lists(path, True):
-                        batch.append(described(path, found, problem=problem))
-                    if entered:
-                        break
-                    continue
-                if kind == S_IFLNK:
-                    entry = _link(resolver, session, path, found)
-                elif kind == S_IFREG:
-                    mode = found.st_mode & 0o7777
-                    size, mtime_ns = found.st_size, found.st_mtime_ns
-                    entry = Entry(path, file, size, mtime_ns, mode)
-                else:
-                    entry = described(path, found)
-            if selection is not None:
-                is_directory = entry.kind is Kind.DIRECTORY
-                if selection.excludes(path, is_directory) or not selection.lists(
-                    path, is_directory
-                ):
-                    continue
-            batch.append(entry)
-        else:
-            levels.read_on()
-    yield batch
+                levels.read_on()
+        yield batch
 
-
-def _link(resolver: Resolver, session: int, path: WorkspacePath, own: os.stat_result) -> Entry:
-    """A link as what it leads to; as a link if that is outside, nowhere, or not to be seen.
-
-    Raises `Unavailable` if that cannot be told.
-    """
-    try:
-        fd = resolver.follow(session, path.parts)
+    def _visit(
+        self, above: tuple[bytes, ...], name: bytes, found: os.stat_result | None
+    ) -> tuple[Row | None, bool]:
+        """The row of an entry, None if it is gone; and whether a directory was entered."""
+        if found is None:
+            return (above, name, 0, None, 0, False, _NOT_READABLE), False
+        if S_ISLNK(found.st_mode):
+            return self._link(above, name, found), False
+        if not S_ISDIR(found.st_mode) or len(self._levels) >= self._area.depth:
+            return row_of(above, name, found), False
+        if self._excludes((*above, name), True):
+            return None, False
         try:
-            return described(path, os.fstat(fd), is_link=True)
-        finally:
-            os.close(fd)
-    except OSError as exc:
-        if exc.errno not in VERDICTS:
-            raise Unavailable(CUT_SHORT) from exc
-    except PathRefused:
-        pass
-    return Entry(path, Kind.SYMLINK, 0, own.st_mtime_ns, own.st_mode & 0o7777, True)
+            self._levels.enter(name)
+        except OSError as exc:
+            if exc.errno in GONE:
+                return None, False
+            return row_of(above, name, found, problem=_NOT_READABLE), False
+        return row_of(above, name, found), True
 
+    def _link(self, above: tuple[bytes, ...], name: bytes, own: os.stat_result) -> Row:
+        """A link as what it leads to; as a link if that is outside, nowhere, or not to be seen.
 
-def described(
-    path: WorkspacePath, found: os.stat_result, *, is_link: bool = False, problem: str | None = None
-) -> Entry:
-    """The entry that a listing has for what *found* says."""
-    kind = _KINDS.get(S_IFMT(found.st_mode), Kind.OTHER)
-    return Entry(
-        path,
-        kind,
-        found.st_size if kind is Kind.FILE else 0,
-        found.st_mtime_ns,
-        found.st_mode & 0o7777,
-        is_link,
-        problem=problem,
-    )
+        Raises `Unavailable` if that cannot be told.
+        """
+        try:
+            fd = self._resolver.follow(self._area.session, (*above, name))
+            try:
+                return row_of(above, name, os.fstat(fd), is_link=True)
+            finally:
+                os.close(fd)
+        except OSError as exc:
+            if exc.errno not in VERDICTS:
+                raise Unavailable(CUT_SHORT) from exc
+        except PathRefused:
+            pass
+        return row_of(above, name, own, is_link=True)
+
+    def _excludes(self, parts: tuple[bytes, ...], is_directory: bool) -> bool:
+        selection = self._selection
+        return selection is not None and selection.excludes(WorkspacePath(parts), is_directory)
+
+    def _selects(self, row: Row) -> bool:
+        path, is_directory = WorkspacePath((*row[0], row[1])), S_ISDIR(row[2])
+        return not self._excludes(path.parts, is_directory) and (
+            self._selection is None or self._selection.lists(path, is_directory)
+        )

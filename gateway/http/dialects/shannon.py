@@ -1,15 +1,16 @@
 """Shannon's workspace files: a listing, and raw files below it (`api.md` section 3)."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, ClassVar
+from stat import S_ISDIR
+from typing import ClassVar
 
 import orjson
 from aiohttp import web
 
-from gateway.domain.model import Entry, Kind, Principal, SessionId
-from gateway.domain.paths import WorkspacePath
+from gateway.domain.model import Entry, Principal, Row, SessionId, rows_of
+from gateway.domain.paths import WorkspacePath, name_to_text
 from gateway.http.dialects import shannon_sdk
 from gateway.http.dialects.base import Dialect, Route, path_parameter, session_id_parameter
 from gateway.http.listings import Form, send_listing, where_it_goes_on
@@ -19,6 +20,8 @@ from gateway.service.selection import Selector
 from gateway.service.workspaces import Listed, Listing, Workspaces
 
 _FILES = "/api/v1/sessions/{session_id}/files"
+_FIRST_SECOND = -62_135_596_800  # 0001-01-01T00:00:00Z
+_LAST_SECOND = 253_402_300_799  # 9999-12-31T23:59:59Z
 
 
 class Shannon(Dialect):
@@ -77,7 +80,7 @@ class ListingForm:
     """The documented answer of a listing; *detail* adds what only another gateway needs."""
 
     def __init__(self, session_id: SessionId, path: WorkspacePath, *, detail: bool = False) -> None:
-        self._shown = _detailed if detail else _entry
+        self._has_detail = detail
         self._opening = orjson.dumps({"session_id": session_id, "path": path.rooted})
 
     def opening(self) -> bytes:
@@ -86,36 +89,54 @@ class ListingForm:
 
     def entries(self, batch: Sequence[Entry]) -> bytes:
         """The entries with rooted paths."""
-        return orjson.dumps([*map(self._shown, batch)])[1:-1]
+        written = _written(rows_of(batch))
+        if self._has_detail:
+            written = map(_detailed, written, batch)
+        return ",".join(written).encode()
 
     def closing(self, listing: Listing) -> bytes:
         """The end, and where it goes on if it does."""
         return b"]" + where_it_goes_on(listing) + b"}"
 
 
-def _entry(entry: Entry) -> dict[str, Any]:
-    rooted = entry.path.rooted
-    shown = {
-        "name": rooted[rooted.rindex("/") + 1 :],
-        "path": rooted,
-        "size": entry.size or 0,
-        "is_dir": entry.kind is Kind.DIRECTORY,
-        "modified_at": None if entry.mtime_ns is None else _iso(entry.mtime_ns // 1_000_000_000),
-    }
-    if entry.is_link:
-        shown["is_symlink"] = True
-    if entry.problem:
-        shown["error"] = entry.problem
-    return shown
+def _written(rows: Iterable[Row]) -> Iterator[str]:
+    """The rows as JSON; by hand, which takes half as long as making dictionaries for orjson."""
+    directory: tuple[bytes, ...] | None = None
+    start = ""
+    for above, name, mode, size, mtime_ns, is_link, problem in rows:
+        if above is not directory:
+            directory = above
+            start = _quoted(WorkspacePath((*above, b"")).rooted)[:-1]
+        text = _quoted(name_to_text(name))[1:]
+        modified_at = "null" if mtime_ns is None else f'"{_iso(mtime_ns // 1_000_000_000)}"'
+        more = ',"is_symlink":true' if is_link else ""
+        if problem:
+            more += f',"error":{_quoted(problem)}'
+        yield (
+            f'{{"name":"{text},"path":{start}{text},"size":{size or 0},'
+            f'"is_dir":{"true" if S_ISDIR(mode) else "false"},'
+            f'"modified_at":{modified_at}{more}}}'
+        )
 
 
-def _detailed(entry: Entry) -> dict[str, Any]:
-    return {**_entry(entry), "kind": entry.kind.value, "mode": f"{entry.mode:04o}"}
+def _quoted(text: str) -> str:
+    return orjson.dumps(text).decode()
+
+
+def _iso(seconds: int) -> str:
+    """ISO 8601 in UTC; a time before the year 1 or after 9999 is shown as the nearest of them."""
+    if not _FIRST_SECOND <= seconds <= _LAST_SECOND:
+        seconds = _FIRST_SECOND if seconds < 0 else _LAST_SECOND
+    minute, second = divmod(seconds, 60)
+    return f"{_iso_minute(minute)}{second:02}Z"
+
+
+def _detailed(written: str, entry: Entry) -> str:
+    return f'{written[:-1]},"kind":"{entry.kind.value}","mode":"{entry.mode:04o}"}}'
 
 
 @functools.lru_cache(4096)
-def _iso(seconds: int) -> str:
-    """ISO 8601 in UTC; a time before the year 1 or after 9999 is shown as the nearest of them."""
-    seconds = max(-62_135_596_800, min(seconds, 253_402_300_799))
-    moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ").rjust(20, "0")
+def _iso_minute(minute: int) -> str:
+    # Files that belong together are often as old as each other, give or take seconds.
+    moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(minutes=minute)
+    return moment.strftime("%Y-%m-%dT%H:%M:").rjust(17, "0")

@@ -52,15 +52,24 @@ def test_the_checkout_shows_the_same_file():
 def test_its_commented_lines_work_too():
     """They are there to be uncommented."""
     text = re.sub(
-        r"(?m)^( +)# (?=(trusted_proxies|admin|keys|sandbox_prefix|  .*):)", r"\1", default_text()
+        r"(?m)^( +)# (?=(trusted_proxies|offload|admin|keys|sandbox_prefix|  .*):)",
+        r"\1",
+        default_text(),
     )
-    for line in ("trusted_proxies: []", "admin: null", "keys: []", "sandbox_prefix: null"):
+    for line in (
+        "trusted_proxies: []",
+        "offload: null",
+        "admin: null",
+        "keys: []",
+        "sandbox_prefix: null",
+    ):
         text = re.sub(rf"(?m)^ +{re.escape(line)}\n", "", text)
 
     data = read_text(text, "default.yaml", {}).data
     assert isinstance(data, dict)
     config = from_mapping(data, ExecutorModels(), "default")
     assert config.server.admin is not None
+    assert config.server.offload is not None
     assert len(config.server.trusted_proxies) == 2
     assert config.auth.keys[0].org == "acme"
 
@@ -68,8 +77,11 @@ def test_its_commented_lines_work_too():
 @pytest.mark.parametrize("file", EXAMPLES, ids=os.path.basename)
 def test_an_example_loads(file, monkeypatch):
     with open(file, encoding="utf-8") as stream:
-        for number, name in enumerate(re.findall(r"\$\{([A-Z0-9_]+_SHA256)", stream.read())):
-            monkeypatch.setenv(name, f"{number:064x}")
+        text = stream.read()
+    for number, name in enumerate(re.findall(r"\$\{([A-Z0-9_]+_SHA256)", text)):
+        monkeypatch.setenv(name, f"{number:064x}")
+    for name in re.findall(r"\{env: ([A-Z0-9_]+)\}", text):
+        monkeypatch.setenv(name, "a-secret")
 
     config = load(file, ExecutorModels())
 

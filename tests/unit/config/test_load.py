@@ -239,7 +239,13 @@ BAD = {
         "c.yaml:2: server.socket: must have at most 107 bytes (unix(7))"
     ],
     "executors: {a: {type: local, root: /x}}\nserver: {socket: /s, socket_mode: 660}": [
-        'c.yaml:2: server.socket_mode: must be a mode in quotes such as "0660"'
+        'c.yaml:2: server.socket_mode: must be a mode in quotes such as "0660", not 660'
+    ],
+    "executors: {a: {type: local, root: /x}}\nserver: {offload: {prefix: /x/}}": [
+        "c.yaml:2: server.offload: needs server.socket or trusted_proxies: only they are told"
+    ],
+    "executors: {a: {type: local, root: /x}}\nserver: {socket: /s, offload: {prefix: /../}}": [
+        "c.yaml:2: server.offload.prefix: must match /([A-Za-z0-9_-]+/)+"
     ],
     "executors: {a: {type: local, root: /x}}\nauth: {keys: [5]}": [
         "c.yaml:2: auth.keys.0: must be a mapping, not a number"

@@ -160,9 +160,9 @@ async def test_what_is_in_memory_needs_no_thread(place: Place) -> None:
             step = stream.read(0, 1024)
             with pytest.raises(StopIteration) as done:
                 step.send(None)
+            assert threading.active_count() <= threads
 
     assert done.value.value == BODY[:1024]
-    assert threading.active_count() <= threads
 
 
 async def test_what_is_not_in_memory_is_read_by_the_pool(place: Place, executor: Local) -> None:

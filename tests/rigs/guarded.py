@@ -1,0 +1,22 @@
+"""The guard, around an executor of this host and around one that has no descriptors."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from gateway.config.model import ExecutorConfig
+from gateway.executors.base import Executor
+from gateway.executors.guarded import Guarded
+from tests.rigs import local, memory, wrapping
+
+MOST = 1 << 30
+
+
+@asynccontextmanager
+async def guarded(inner: Executor) -> AsyncIterator[Executor]:
+    yield Guarded(inner, ExecutorConfig(type=inner.name), MOST)
+
+
+RIGS = {
+    "local": wrapping(local.RIGS["openat2"], guarded),
+    "memory": wrapping(memory.running, guarded),
+}

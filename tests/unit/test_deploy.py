@@ -1,0 +1,287 @@
+"""What `deploy/` ships and cannot be started here is at least valid, and hardened as it says."""
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from gateway.cli import main
+from gateway.cli.config_file import ExecutorModels
+from gateway.config.load import load
+from tests import needs
+from tests.gateways import threaded
+
+CHECKOUT = Path(__file__).parents[2]
+DEPLOY = CHECKOUT / "deploy"
+UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
+MANIFESTS = [
+    pytest.param(document, id=f"{file.stem}-{document['kind']}")
+    for file in sorted((DEPLOY / "kubernetes").glob("*.yaml"))
+    for document in yaml.safe_load_all(file.read_text())
+]
+PODS = [one for one in MANIFESTS if one.values[0]["kind"] in ("Deployment", "DaemonSet", "Pod")]
+COMPOSE = yaml.safe_load((DEPLOY / "container/compose.yaml").read_text())
+DOCKERFILE = (DEPLOY / "container/Dockerfile").read_text()
+
+
+def pod_spec(document: dict[str, Any]) -> dict[str, Any]:
+    spec: dict[str, Any] = document["spec"]
+    return spec if document["kind"] == "Pod" else spec["template"]["spec"]
+
+
+def containers(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Those that run this project."""
+    for container in pod_spec(document)["containers"]:
+        if container["image"].startswith("workspace-gateway:"):
+            yield container
+
+
+@pytest.mark.parametrize("version", ["1.29", "1.37"])
+@pytest.mark.parametrize("document", MANIFESTS)
+def test_a_manifest_is_what_kubernetes_expects(document: dict[str, Any], version: str) -> None:
+    kubernetes_validate.validate(document, version, strict=True)
+
+
+def test_a_wrong_manifest_would_be_found() -> None:
+    """Or the test above would prove nothing."""
+    document = json.loads(json.dumps(MANIFESTS[1].values[0]))
+    document["spec"]["template"]["spec"]["containers"][0]["prots"] = []
+
+    with pytest.raises(kubernetes_validate.ValidationError, match="prots"):
+        kubernetes_validate.validate(document, "1.37", strict=True)
+
+
+@pytest.mark.parametrize("document", PODS)
+def test_a_pod_is_hardened_and_probed(document: dict[str, Any]) -> None:
+    pod = pod_spec(document)
+    ours = list(containers(document))
+
+    assert len(ours) == 1
+    assert pod["automountServiceAccountToken"] is False
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    for container in ours:
+        security = container["securityContext"]
+        assert security["readOnlyRootFilesystem"] is True
+        assert security["allowPrivilegeEscalation"] is False
+        assert security["capabilities"] == {"drop": ["ALL"]}
+        assert container["livenessProbe"]["httpGet"]["path"] == "/livez"
+        assert container["readinessProbe"]["httpGet"]["path"] == "/readyz"
+        assert "memory" in container["resources"]["limits"]
+        writable = [m["mountPath"] for m in container["volumeMounts"] if not m.get("readOnly")]
+        assert writable == ["/tmp"]
+
+
+@pytest.mark.parametrize("document", MANIFESTS)
+def test_what_refers_to_pods_finds_some(document: dict[str, Any]) -> None:
+    """A selector with a slip of the pen selects nothing, silently."""
+    selector = document.get("spec", {}).get("podSelector") or document.get("spec", {}).get(
+        "selector", {}
+    )
+    wanted = selector.get("matchLabels", selector)
+    labels = []
+    for (pod,) in (one.values for one in PODS):
+        template = pod if pod["kind"] == "Pod" else pod["spec"]["template"]
+        labels.append(template["metadata"]["labels"])
+
+    assert not wanted or any(wanted.items() <= one.items() for one in labels)
+
+
+def config_map() -> str:
+    documents = [one.values[0] for one in MANIFESTS]
+    (text,) = [d["data"]["gateway.yaml"] for d in documents if d["kind"] == "ConfigMap"]
+    return str(text)
+
+
+@pytest.mark.parametrize("where", ["container", "kubernetes"])
+def test_the_config_that_is_shipped_loads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    monkeypatch.setenv("WEB_KEY_SHA256", "0" * 64)
+    text = (DEPLOY / "container/gateway.yaml").read_text()
+    file = tmp_path / "gateway.yaml"
+    file.write_text(text if where == "container" else config_map())
+
+    config = load(str(file), ExecutorModels())
+
+    assert config.server.host == "0.0.0.0"  # or no container could be reached
+    assert config.server.port == 8080
+    assert config.server.trusted_proxies
+
+
+def test_a_pod_is_given_the_time_that_its_config_takes_to_drain(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WEB_KEY_SHA256", "0" * 64)
+    file = tmp_path / "gateway.yaml"
+    file.write_text(config_map())
+    server = load(str(file), ExecutorModels()).server
+    (deployment,) = [p.values[0] for p in PODS if p.values[0]["kind"] == "Deployment"]
+
+    assert pod_spec(deployment)["terminationGracePeriodSeconds"] > server.grace + server.drain
+
+
+def verified(tmp_path: Path, unit: Path, text: str) -> subprocess.CompletedProcess[str]:
+    """What systemd says of a unit whose program is one that is here."""
+    copy = tmp_path / unit.name
+    copy.write_text(text.replace("/opt/workspace-gateway/bin/workspace-gateway", sys.executable))
+    return subprocess.run(
+        [needs.program("systemd-analyze"), "verify", "--man=no", str(copy)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
+def test_systemd_finds_nothing_wrong_with_a_unit(tmp_path: Path, unit: Path) -> None:
+    result = verified(tmp_path, unit, unit.read_text())
+
+    assert (result.returncode, result.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [("ProtectHome=yes", "ProtectHouse=yes"), ("Restart=always", "Restart=ever")],
+)
+def test_a_wrong_unit_would_be_found(tmp_path: Path, right: str, wrong: str) -> None:
+    """Or the test above would prove nothing."""
+    result = verified(tmp_path, UNITS[0], UNITS[0].read_text().replace(right, wrong))
+
+    assert wrong.split("=")[1] in result.stderr or wrong.split("=")[0] in result.stderr
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
+def test_a_unit_is_hardened(unit: Path) -> None:
+    """On systemd's own scale from 0 to 10, where 10 is exposed."""
+    result = subprocess.run(
+        [
+            *(needs.program("systemd-analyze"), "security", "--offline=true"),
+            *("--threshold=20", "--no-pager", str(unit)),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+    assert result.returncode == 0, result.stdout
+
+
+def command_lines() -> Iterator[list[str]]:
+    """What is started, wherever it is written down."""
+    for unit in UNITS:
+        found = re.search(r"(?m)^ExecStart=\S+ (.*)$", unit.read_text())
+        assert found is not None
+        yield shlex.split(found[1])
+    for (document,) in (one.values for one in PODS):
+        for container in containers(document):
+            yield container["args"]
+    found = re.search(r"(?m)^CMD (\[.*\])$", DOCKERFILE)
+    assert found is not None
+    yield json.loads(found[1])
+
+
+SERVED = [line for line in command_lines() if line[0] == "serve"]
+
+
+@pytest.mark.parametrize("line", SERVED, ids=" ".join)
+def test_what_is_started_is_a_command_that_exists(line: list[str]) -> None:
+    context = main.make_context("workspace-gateway", list(line))
+    command = main.get_command(context, line[0])
+    assert command is not None
+
+    parsed = command.make_context(line[0], line[1:], parent=context)
+
+    assert parsed.params["file"] == "/etc/workspace-gateway/gateway.yaml"
+
+
+def test_the_image_is_not_root_and_copies_what_is_there() -> None:
+    final = DOCKERFILE.rpartition("\nFROM ")[2]
+    ignored = (DEPLOY / "container/Dockerfile.dockerignore").read_text().splitlines()
+    (user,) = re.findall(r"(?m)^USER (\d+):\d+$", final)
+    copied = re.findall(r"(?m)^COPY (?!--)(.+) \S+$", DOCKERFILE)
+
+    assert int(user) > 0
+    assert copied
+    for name in " ".join(copied).split():
+        assert (CHECKOUT / name).exists()
+        assert f"!{name}" in ignored
+
+
+@pytest.mark.parametrize(("path", "code"), [("/livez", 0), ("/nowhere", 1)])
+def test_the_images_health_check_tells_a_gateway_that_lives(
+    root: Path, path: str, code: int
+) -> None:
+    found = re.search(r"(?m)^HEALTHCHECK .* CMD (\[.*\])$", DOCKERFILE)
+    assert found is not None
+    _, *arguments = json.loads(found[1])
+    with threaded(root) as gateway:
+        here = [a.replace(":8080/livez", f":{gateway.port}{path}") for a in arguments]
+        result = subprocess.run([sys.executable, *here], capture_output=True, timeout=30)
+
+    assert result.returncode == code
+
+
+@pytest.mark.parametrize("name", COMPOSE["services"])
+def test_a_service_of_compose_is_hardened(name: str) -> None:
+    service = COMPOSE["services"][name]
+
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert service["mem_limit"]
+    assert all(volume.endswith(":ro") for volume in service["volumes"])
+    context = DEPLOY / "container" / service["build"]["context"]
+    assert (context / service["build"]["dockerfile"]).exists()
+
+
+def test_traefik_neither_rewrites_nor_buffers() -> None:
+    """Its keys are those of Traefik 3.6's reference; the program itself is not in Debian."""
+    install = yaml.safe_load((DEPLOY / "traefik/traefik.yaml").read_text())
+    routing = yaml.safe_load((DEPLOY / "traefik/workspace-gateway.yaml").read_text())
+    (entry,) = install["entryPoints"].values()
+    (service,) = routing["http"]["services"].values()
+    (router,) = routing["http"]["routers"].values()
+
+    assert set(install) == {"entryPoints", "providers"}
+    assert set(entry) == {"address", "http", "transport"}
+    assert entry["http"]["sanitizePath"] is False
+    assert set(entry["http"]["encodedCharacters"]) == {
+        f"allowEncoded{name}"
+        for name in (
+            *("Slash", "BackSlash", "NullCharacter", "Semicolon"),
+            *("Percent", "QuestionMark", "Hash"),
+        )
+    }
+    assert all(entry["http"]["encodedCharacters"].values())
+    assert install["providers"]["file"]["filename"].endswith("/workspace-gateway.yaml")
+    assert set(routing["http"]) == {"routers", "services", "serversTransports"}
+    assert router["service"] in routing["http"]["services"]
+    assert set(router["entryPoints"]) <= set(install["entryPoints"])
+    assert "middlewares" not in router
+    balancer = service["loadBalancer"]
+    assert balancer["serversTransport"] in routing["http"]["serversTransports"]
+    assert balancer["responseForwarding"]["flushInterval"].startswith("-")
+    assert all(t["disableHTTP2"] for t in routing["http"]["serversTransports"].values())
+
+
+def test_the_page_about_deployments_names_every_file_of_theirs() -> None:
+    text = (DEPLOY / "README.md").read_text()
+    files = [p for p in DEPLOY.rglob("*") if p.is_file() and p.name != "README.md"]
+
+    assert len(files) > 10
+    for file in files:
+        if file.suffix != ".dockerignore":
+            assert os.path.relpath(file, DEPLOY) in text, file
+    for link in re.findall(r"\]\(([^)#:]+)\)", text):
+        assert (DEPLOY / link).exists(), link
+    assert "deploy/README.md" in (CHECKOUT / "README.md").read_text()
