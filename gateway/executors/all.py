@@ -2,4 +2,5 @@
 
 EXECUTORS: dict[str, str] = {
     "local": "gateway.executors.local.local:Local",
+    "firecracker": "gateway.executors.firecracker.firecracker:Firecracker",
 }
