@@ -3,4 +3,5 @@
 EXECUTORS: dict[str, str] = {
     "gateway": "gateway.executors.gateway.gateway:Gateway",
     "local": "gateway.executors.local.local:Local",
+    "firecracker": "gateway.executors.firecracker.firecracker:Firecracker",
 }

@@ -34,7 +34,7 @@ class Capabilities:
     strong validator. *raw_names*: names that are not UTF-8 are listed, and fetched.
     *double_dots*: so are names like `a..b`. Listings may leave out what has another name, and to
     open it is `Unsupported`. *isolates*: an entry that cannot be told, for its name or as a link
-    that dangles, costs only itself; else the listing of its directory is an `Outage`.
+    that dangles, costs only itself; else the listing of its directory may be an `Outage`.
     *per_workspace*: how many calls at once one workspace bears; None is no limit.
     """
 

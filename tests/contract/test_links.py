@@ -97,12 +97,13 @@ async def test_a_link_that_leads_nowhere_does_not_end_the_listing(rig: Rig) -> N
     """Real servers answer 500 for a directory with one."""
     rig.plant({**FILES, **NOWHERE})
 
-    if rig.executor.capabilities.isolates:
-        there = {entry.path.raw for entry in await listed(rig) if entry.path.raw[:2] != b"l-"}
-        assert there == {b"f", b"d", b"d/x", b"d/sub", b"d/sub/y"}
-    else:
-        walking = rig.executor.walk(rig.workspace, at(""), depth=1)
-        assert issubclass(await refusal(walking), Outage)
+    try:
+        entries = await listed(rig)
+    except Outage:
+        assert not rig.executor.capabilities.isolates
+        return
+    there = {entry.path.raw for entry in entries if entry.path.raw[:2] != b"l-"}
+    assert there == {b"f", b"d", b"d/x", b"d/sub", b"d/sub/y"}
 
 
 async def test_a_link_is_not_told_from_what_it_leads_to(rig: Rig) -> None:

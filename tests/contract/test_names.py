@@ -21,7 +21,6 @@ NAMES = [
         "-rf",
         "--",
         ".hidden",
-        "...",
         "trail.",
         "con",
     ),

@@ -1,0 +1,224 @@
+"""The requests that Shannon's executor takes, and what its answers mean.
+
+Source: Kocoro-lab/Shannon 0.5.1, rust/firecracker-executor. Every call but `health` boots a virtual
+machine for the session and ends it afterwards; calls for one session wait for each other there. A
+machine has 5 s to answer once it is up, whatever it was asked.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from importlib.resources import files
+from itertools import pairwise
+from typing import Annotated
+
+import orjson
+from pydantic import ConfigDict, Field, TypeAdapter, with_config
+
+from gateway.domain.errors import (
+    GatewayError,
+    NotADirectory,
+    NotAFile,
+    PathNotFound,
+    PathRefused,
+    ProtocolFault,
+    Unavailable,
+    WorkspaceGone,
+)
+from gateway.domain.model import Entry, Kind
+from gateway.domain.paths import WorkspacePath
+from gateway.executors.engines.rest import Ask, Reply, RestEngine
+from gateway.executors.firecracker.names import checked_name, encoded, spelled
+from gateway.executors.firecracker.pages import MOST_ENTRIES, Page, parse, seen_from
+from gateway.executors.local.verdicts import LINK_LEAVES
+
+_MADE_WITH_EXT4 = b"lost+found"
+_MOST_OUTPUT = 8 * 1024 * 1024  # bytes of JSON around what the guest script writes
+_PAGE_BYTES = 4 * 1024 * 1024
+_PAGE_SECONDS = 2.5  # of the 5 s; starting Python and the way back need theirs
+_TIMEOUT_S = 30
+_GONE = "the executor has nothing of this session"
+_NOT_FOUND = "file not found"
+_NO_DIRECTORY = "not a directory"
+_STRICT = with_config(ConfigDict(strict=True))
+
+
+@_STRICT
+@dataclass(frozen=True, slots=True)
+class _File:
+    name: str
+    is_dir: bool
+    size_bytes: Annotated[int, Field(ge=0, lt=2**63)]
+
+
+@_STRICT
+@dataclass(frozen=True, slots=True)
+class _Listing:
+    success: bool
+    files: list[_File]
+
+
+@_STRICT
+@dataclass(frozen=True, slots=True)
+class _Output:
+    success: bool
+    stdout: str
+
+
+@_STRICT
+@dataclass(frozen=True, slots=True)
+class PoolHealth:
+    """What the executor says of itself."""
+
+    status: str
+    pool_size: Annotated[int, Field(ge=0, lt=2**31)]
+    max_count: Annotated[int, Field(ge=0, lt=2**31)]
+
+
+_LISTING = TypeAdapter(_Listing)
+_OUTPUT = TypeAdapter(_Output)
+_HEALTH = TypeAdapter(PoolHealth)
+
+
+class Calls:
+    """Asks for what lies in workspaces; *directory* holds them all, as the executor names it."""
+
+    def __init__(self, engine: RestEngine, directory: str) -> None:
+        self._engine = engine
+        self._directory = directory.rstrip("/")
+        self._guest = files(__package__).joinpath("guest.py").read_text(encoding="utf-8")
+
+    async def health(self) -> PoolHealth:
+        """What the executor says of itself; raise an `Outage` if it does not."""
+        async with self._engine.ask(Ask("GET", "/health")) as reply:
+            return await reply.json(_HEALTH, 64 * 1024)
+
+    async def children(self, workspace: str, path: WorkspacePath) -> Sequence[Entry]:
+        """What lies directly in the directory *path*; raises what `Executor.walk` raises.
+
+        An empty workspace cannot be told from one that never was, for the executor makes an empty
+        file system for every session it is asked about: `WorkspaceGone`.
+        """
+        body = {**self._place(workspace), "path": spelled(path) or None}
+        try:
+            async with self._engine.ask(
+                Ask("POST", "/workspace/list", body=body), refusals={404: _missing}
+            ) as reply:
+                listing = await reply.json(_LISTING)
+            if not listing.success:
+                raise ProtocolFault("the executor's answer contradicts itself")
+        except PathNotFound:
+            found = await self.look(workspace, path)
+            if found == "directory":
+                raise Unavailable("the directory changed while it was looked for") from None
+            raise _verdict(found, NotADirectory(_NO_DIRECTORY)) from None
+        entries = await asyncio.to_thread(_entries, path, listing.files)
+        if not entries and not path.parts:
+            raise WorkspaceGone(_GONE)
+        return entries
+
+    @asynccontextmanager
+    async def content(self, workspace: str, path: WorkspacePath) -> AsyncIterator[Reply]:
+        """The answer that holds the file at *path*; raises what `Executor.open` raises."""
+        body = {**self._place(workspace), "file_path": spelled(path)}
+        ask = Ask("POST", "/workspace/download", body=body)
+        async with AsyncExitStack() as stack:
+            try:
+                answer = self._engine.ask(ask, refusals={404: _missing})
+                reply = await stack.enter_async_context(answer)
+            except PathNotFound:
+                found = await self.look(workspace, path)
+                if found in ("file", "other"):
+                    raise Unavailable("the file changed while it was looked for") from None
+                raise _verdict(found, NotAFile("not a file")) from None
+            yield reply
+
+    async def page(
+        self, workspace: str, path: WorkspacePath, depth: int, after: WorkspacePath | None
+    ) -> Page:
+        """What lies up to *depth* levels below *path* and behind *after*, or a first part of it.
+
+        Raises what `Executor.walk` raises.
+        """
+        spelled(path)
+        output = await self._run(
+            workspace,
+            {
+                "path": encoded(path),
+                "depth": depth,
+                "after": encoded(seen_from(path, after)),
+                "entries": MOST_ENTRIES,
+                "bytes": _PAGE_BYTES,
+                "seconds": _PAGE_SECONDS,
+            },
+        )
+        page = await asyncio.to_thread(parse, path, after, depth, output)
+        if page.word in ("end", "more"):
+            return page
+        raise _verdict(page.word, NotADirectory(_NO_DIRECTORY))
+
+    async def look(self, workspace: str, path: WorkspacePath) -> str:
+        """What lies at *path*, in the guest script's word: 404 does not tell it."""
+        output = await self._run(workspace, {"path": encoded(path), "depth": 0})
+        return parse(path, None, 0, output).word
+
+    async def _run(self, workspace: str, asked: Mapping[str, object]) -> str:
+        """What the guest script writes when *asked*; a batch in one life of a machine."""
+        body = {
+            **self._place(workspace),
+            "code": self._guest,
+            "stdin": orjson.dumps(asked).decode(),
+            "timeout_seconds": _TIMEOUT_S,
+        }
+        async with self._engine.ask(Ask("POST", "/execute", body=body)) as reply:
+            output = await reply.json(_OUTPUT, _MOST_OUTPUT)
+        if not output.success:
+            raise Unavailable("the executor failed")
+        return output.stdout
+
+    def _place(self, workspace: str) -> dict[str, object]:
+        path = f"{self._directory}/{workspace}"
+        return {"session_id": workspace, "workspace_path": path}
+
+
+def _missing() -> GatewayError:
+    """What 404 says: nothing there, or something of the wrong kind, or no such workspace."""
+    return PathNotFound(_NOT_FOUND)
+
+
+def _verdict(found: str, wrong_kind: GatewayError) -> GatewayError:
+    """What it means for the client that the guest script found that."""
+    match found:
+        case "empty":
+            return WorkspaceGone(_GONE)
+        case "missing":
+            return PathNotFound(_NOT_FOUND)
+        case "blocked":
+            return NotADirectory(_NO_DIRECTORY)
+        case "leaves" | "loops":
+            return PathRefused(LINK_LEAVES)
+        case "file" | "directory" | "other":
+            return wrong_kind
+        case "unreadable":
+            return Unavailable("the executor cannot read the directory")
+        case _:
+            return ProtocolFault("the executor's answer has an unexpected form")
+
+
+def _entries(directory: WorkspacePath, listed: Sequence[_File]) -> Sequence[Entry]:
+    """The children in order; raise `ProtocolFault` if they cannot be a directory's."""
+    entries = sorted((_entry(directory, file) for file in listed), key=lambda e: e.path.parts)
+    if any(one.path == next_.path for one, next_ in pairwise(entries)):
+        raise ProtocolFault("the executor lists a name twice")
+    if directory.parts:
+        return entries
+    return [entry for entry in entries if entry.path.parts != (_MADE_WITH_EXT4,)]
+
+
+def _entry(directory: WorkspacePath, file: _File) -> Entry:
+    # `path` is not believed: it lacks every `/workspace/`, also one of the agent's own.
+    path = directory.child(checked_name(file.name.encode()))
+    if file.is_dir:
+        return Entry(path, Kind.DIRECTORY, 0, None, 0)
+    return Entry(path, Kind.FILE, file.size_bytes, None, 0)

@@ -1,0 +1,157 @@
+"""The executor of Shannon: workspaces in Firecracker machines that live for one call each."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Annotated, ClassVar, Literal, Self
+
+from pydantic import AfterValidator
+from pydantic_core import PydanticCustomError
+
+from gateway.config.model import ExecutorConfig, Timeouts
+from gateway.config.units import Size
+from gateway.domain.errors import GatewayError, ProtocolFault, StreamBroken
+from gateway.domain.model import Entry, Kind
+from gateway.domain.paths import WorkspacePath
+from gateway.executors.base import (
+    EVERYTHING,
+    Capabilities,
+    FileStream,
+    Health,
+    Links,
+    Plugin,
+    Proof,
+    Selection,
+    Walk,
+    Wanted,
+)
+from gateway.executors.engines.connecting import RemoteConfig
+from gateway.executors.engines.rest import Reply, RestEngine
+from gateway.executors.engines.walking import DirectoryWalk
+from gateway.executors.firecracker.calls import Calls
+from gateway.executors.firecracker.envelope import Envelope
+from gateway.executors.firecracker.pages import TreeWalk, past_excluded
+from gateway.executors.firecracker.spooled import Spool, SpooledFile
+from gateway.executors.local.pool import Pool
+
+_SPOOLERS = 4
+
+
+def _directory(path: str) -> str:
+    if not path.startswith("/") or "\0" in path or not {".", ".."}.isdisjoint(path.split("/")):
+        raise PydanticCustomError("directory", "must be an absolute path without '.' or '..'")
+    return path
+
+
+class FirecrackerConfig(RemoteConfig):
+    """*workspaces* is the directory of all workspaces as the executor's host names it.
+
+    A file that has more than *max_file* bytes is not taken from it.
+    """
+
+    type: Literal["firecracker"]
+    # A machine boots for every call, and the executor itself gives up after 30 s.
+    timeout: Timeouts = Timeouts(first_byte=40.0)
+    workspaces: Annotated[str, AfterValidator(_directory)] = "/mnt/sessions"
+    max_file: Size = 100 * 1024**2
+
+
+class Firecracker(Plugin):
+    """Asks for every file as a whole and keeps it on the disk while it is read.
+
+    Files come as base64 in JSON, with their size behind them if at all. Spooled they have an exact
+    size, cheap parts, and an error of the executor's is known before the first byte has left.
+    """
+
+    Config: ClassVar[type[ExecutorConfig]] = FirecrackerConfig
+    capabilities = Capabilities(
+        ranges=False,
+        versions=False,
+        raw_names=False,
+        double_dots=False,
+        isolates=False,
+        links=Links.HIDDEN,
+        proof=Proof.BOUNDARY,
+        per_workspace=1,
+    )
+
+    def __init__(self, name: str, calls: Calls, pool: Pool, most: int) -> None:
+        super().__init__(name)
+        self._calls = calls
+        self._pool = pool
+        self._most = most
+
+    @classmethod
+    @asynccontextmanager
+    async def running(cls, name: str, config: FirecrackerConfig) -> AsyncIterator[Self]:
+        """Start; nothing is asked of the executor yet."""
+        headers = {}
+        if config.token is not None:
+            headers["Authorization"] = f"Bearer {config.token.read()}"
+        pool = Pool(f"{name}-spool", _SPOOLERS)
+        try:
+            async with RestEngine.running(config, headers) as engine:
+                yield cls(name, Calls(engine, config.workspaces), pool, config.max_file)
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    async def probe(self) -> Health:
+        """Ask for the executor's health and how many of its machines are in use."""
+        try:
+            health = await self._calls.health()
+        except GatewayError as exc:
+            return Health(ready=False, details={"error": exc.message})
+        return Health(
+            ready=health.status == "healthy",
+            details={"machines": f"{health.pool_size} of {health.max_count}"},
+        )
+
+    @asynccontextmanager
+    async def open(
+        self, workspace: str, path: WorkspacePath, wanted: Wanted = EVERYTHING
+    ) -> AsyncIterator[FileStream]:
+        """Open the file at *path*: it is here, whole and checked, when this has been entered."""
+        async with Spool.opened(self._pool) as spool:
+            async with self._calls.content(workspace, path) as reply:
+                await self._take(reply, spool)
+            entry = Entry(path, Kind.FILE, spool.size, None, 0)
+            yield SpooledFile(self.name, entry, spool.file, self._pool)
+
+    async def _take(self, reply: Reply, spool: Spool) -> None:
+        if reply.content_type != "application/json":
+            raise ProtocolFault("the executor's answer is not JSON")
+        envelope = Envelope(self._most)
+        envelope.expect(reply.length)
+        try:
+            async for text in reply.chunks():
+                await spool.write(envelope.feed(text))
+        except StreamBroken as exc:
+            raise ProtocolFault("the executor's answer was cut short") from exc
+        envelope.end()
+        await spool.flush()
+
+    @asynccontextmanager
+    async def walk(
+        self,
+        workspace: str,
+        path: WorkspacePath,
+        *,
+        depth: int,
+        after: WorkspacePath | None = None,
+        selection: Selection | None = None,
+    ) -> AsyncIterator[Walk]:
+        """Begin to list what lies below *path*: a directory by a call, a tree by one for a page."""
+        if depth > 1:
+            ask = partial(self._calls.page, workspace, path, depth)
+            behind = None if after is None else past_excluded(path, after, selection)
+            yield TreeWalk(self.name, path, await ask(behind), ask, selection)
+            return
+        yield DirectoryWalk(
+            self.name,
+            path,
+            await self._calls.children(workspace, path),
+            partial(self._calls.children, workspace),
+            depth=depth,
+            after=after,
+            selection=selection,
+        )

@@ -1,0 +1,124 @@
+"""A file that came whole and waits on this host's disk, in a temporary file without a name."""
+
+import asyncio
+import os
+import tempfile
+from asyncio import wrap_future
+from collections.abc import AsyncIterator
+from concurrent.futures import Future
+from contextlib import asynccontextmanager
+
+from gateway.domain.errors import StreamBroken, Unavailable
+from gateway.domain.model import Entry
+from gateway.executors.base import FileStream
+from gateway.executors.local.descriptor import Descriptor
+from gateway.executors.local.pool import Pool
+
+_PIECE = 256 * 1024
+_FLUSHED = 1024 * 1024  # bytes in memory before they are written
+
+
+class Spool:
+    """The temporary file while it is written."""
+
+    def __init__(self, file: Descriptor, pool: Pool) -> None:
+        self.file = file
+        self.size = 0
+        self._pool = pool
+        self._waiting: list[bytes] = []
+        self._held = 0
+
+    @classmethod
+    @asynccontextmanager
+    async def opened(cls, pool: Pool) -> AsyncIterator["Spool"]:
+        """A new one, gone when the block is left; raise `Unavailable` if there is no place."""
+        making = pool.submit(_temporary)
+        try:
+            file = Descriptor(await wrap_future(making))
+        except OSError as exc:
+            raise Unavailable("the gateway has no place for the executor's file") from exc
+        except asyncio.CancelledError:
+            making.add_done_callback(_unmade)
+            raise
+        try:
+            yield cls(file, pool)
+        finally:
+            file.close()
+
+    async def write(self, data: bytes) -> None:
+        """Append *data*; raise `Unavailable` if there is no room for it."""
+        self._waiting.append(data)
+        self._held += len(data)
+        if self._held >= _FLUSHED:
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Write what is still in memory."""
+        data, self._waiting, self._held = self._waiting, [], 0
+        try:
+            self.size += await wrap_future(self._pool.submit(_append, self.file, data, self.size))
+        except OSError as exc:
+            raise Unavailable("the gateway has no room for the executor's file") from exc
+
+
+class SpooledFile(FileStream):
+    """A file that is on the disk already, so that every part of it is cheap."""
+
+    complete = True
+
+    def __init__(self, source: str, entry: Entry, file: Descriptor, pool: Pool) -> None:
+        self.source = source
+        self.entry = entry
+        self.descriptor = file.fd
+        self._file = file
+        self._pool = pool
+
+    async def read(self, first: int, count: int) -> bytes:
+        """Return exactly *count* bytes from position *first*."""
+        try:
+            data = await wrap_future(self._pool.submit(_part, self._file, first, count))
+        except (OSError, ValueError) as exc:
+            raise StreamBroken("the file cannot be read on") from exc
+        if len(data) != count:
+            raise StreamBroken("the file is shorter than it was")
+        return data
+
+    async def chunks(self, first: int, count: int | None) -> AsyncIterator[bytes]:
+        """Yield exactly *count* bytes from position *first*, 256 KiB at a time."""
+        assert count is not None  # the size is known
+        end = first + count
+        for position in range(first, end, _PIECE):
+            yield await self.read(position, min(_PIECE, end - position))
+
+
+def _temporary() -> int:
+    with tempfile.TemporaryFile(buffering=0) as file:
+        return os.dup(file.fileno())
+
+
+def _unmade(making: "Future[int]") -> None:
+    """Close what was made when nobody waited for it any more."""
+    if not making.cancelled() and making.exception() is None:
+        os.close(making.result())
+
+
+def _append(file: Descriptor, pieces: list[bytes], position: int) -> int:
+    data = memoryview(b"".join(pieces))
+    written = 0
+    with file.held() as fd:
+        while written < len(data):
+            written += os.pwrite(fd, data[written:], position + written)
+    return written
+
+
+def _part(file: Descriptor, first: int, count: int) -> bytes:
+    pieces = []
+    with file.held() as fd:
+        while count:
+            piece = os.pread(fd, count, first)
+            if not piece:
+                break
+            pieces.append(piece)
+            first += len(piece)
+            count -= len(piece)
+    return b"".join(pieces)

@@ -1,0 +1,41 @@
+"""Shannon's deployment: its executor first, and the shared sessions directory behind it."""
+
+import os
+from contextlib import AsyncExitStack
+
+from tests.doubles.firecracker import Shannon
+from tests.gateways import plant, running
+
+FILES = "/api/v1/sessions/{}/files/{}"
+
+
+async def test_the_executor_answers_then_the_directory_then_nobody(sessions):
+    """What the executor cannot be asked for, and a session it never had, the directory answers."""
+    plant(sessions / "s1", {"a..b": b"two dots", b"d/\xff": b"", "d/x": b"1"})
+    async with AsyncExitStack() as stack:
+        up = await stack.enter_async_context(AsyncExitStack())
+        shannon = await up.enter_async_context(Shannon.running(sessions))
+        changes = {
+            "executors": {"firecracker": {"type": "firecracker", "url": shannon.url}},
+            "placement": {"default": {"executor": "firecracker", "fallback": ["local"]}},
+        }
+        gateway = await stack.enter_async_context(running(sessions, changes))
+
+        first = await gateway.ask(FILES.format("s1", "a.txt"))
+        dotted = await gateway.ask(FILES.format("s1", "a..b"))
+        listed = await gateway.ask("/api/v1/sessions/s1/files?path=d")
+        missing = await gateway.ask(FILES.format("s1", "nothing"))
+        await up.aclose()
+        second = await gateway.ask(FILES.format("s1", "a.txt"))
+        os.rename(sessions, sessions.with_name("gone"))
+        third = await gateway.ask(FILES.format("s1", "a.txt"))
+
+    assert (first.status, first.body) == (200, b"hello")
+    assert first.header("X-Workspace-Fallback") is None
+    assert (dotted.status, dotted.body) == (200, b"two dots")
+    assert dotted.header("X-Workspace-Fallback") == "unsupported"
+    assert (listed.status, listed.header("X-Workspace-Fallback")) == (200, "unavailable")
+    assert missing.status == 404
+    assert (second.status, second.body) == (200, b"hello")
+    assert second.header("X-Workspace-Fallback") == "unreachable"
+    assert third.status == 502
