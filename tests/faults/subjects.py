@@ -6,7 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from yarl import URL
+
 from tests import gateways
+from tests.doubles.firecracker import Shannon
 
 TOKEN = "sk_executor_654321"
 """What the gateway under test shows to its executor; no client knows it."""
@@ -16,13 +19,20 @@ TOKEN = "sk_executor_654321"
 class Subject:
     """*backend* serves the workspaces below a directory and yields its port; *section* is the
     executor's config for a backend at that URL. One that *streams* sends of a large file what has
-    come before it knows of the rest; one that *lists_json* finds names and sizes there.
+    come before it knows of the rest. *listings* are the operations whose answers have names and
+    sizes in plain JSON.
     """
 
     backend: Callable[[Path], AbstractAsyncContextManager[int]]
     section: Callable[[Path, str], Mapping[str, Any]]
     streams: bool
-    lists_json: bool
+    listings: tuple[str, ...]
+
+
+def _token(tmp: Path) -> Mapping[str, str]:
+    file = tmp / "token"
+    file.write_text(TOKEN)
+    return {"file": str(file)}
 
 
 @asynccontextmanager
@@ -33,9 +43,22 @@ async def _gateway(root: Path) -> AsyncIterator[int]:
 
 
 def _gateway_section(tmp: Path, url: str) -> Mapping[str, Any]:
-    token = tmp / "token"
-    token.write_text(TOKEN)
-    return {"type": "gateway", "url": url, "token": {"file": str(token)}}
+    return {"type": "gateway", "url": url, "token": _token(tmp)}
 
 
-SUBJECTS = {"gateway": Subject(_gateway, _gateway_section, streams=True, lists_json=True)}
+@asynccontextmanager
+async def _shannon(root: Path) -> AsyncIterator[int]:
+    async with Shannon.running(root) as shannon:
+        port = URL(shannon.url).port
+        assert port is not None
+        yield port
+
+
+def _shannon_section(tmp: Path, url: str) -> Mapping[str, Any]:
+    return {"type": "firecracker", "url": url, "token": _token(tmp)}
+
+
+SUBJECTS = {
+    "gateway": Subject(_gateway, _gateway_section, streams=True, listings=("list", "tree")),
+    "firecracker": Subject(_shannon, _shannon_section, streams=False, listings=("list",)),
+}

@@ -60,17 +60,20 @@ DOCUMENTS: dict[str, Fault] = {
 }
 
 
-@pytest.fixture(params=[name for name, subject in SUBJECTS.items() if subject.lists_json])
-def subject(request):
-    return SUBJECTS[request.param]
+LISTINGS = {
+    f"{name}-{listing}": (subject, OPERATIONS[listing])
+    for name, subject in SUBJECTS.items()
+    for listing in subject.listings
+}
 
 
-@pytest.fixture(params=["list", "tree"])
-def operation(request):
-    return OPERATIONS[request.param]
+@pytest.fixture(params=LISTINGS)
+def listing(request):
+    return LISTINGS[request.param]
 
 
-async def listed_by_fallback(subject, operation, fault, tmp_path):
+async def listed_by_fallback(listing, fault, tmp_path):
+    subject, operation = listing
     async with staged(subject, tmp_path, fault) as stage:
         answer = await operation.ask(stage.gateway)
 
@@ -81,22 +84,23 @@ async def listed_by_fallback(subject, operation, fault, tmp_path):
 
 
 @pytest.mark.parametrize("name", NAMES.values(), ids=NAMES.keys())
-async def test_a_name_that_cannot_be_one_spoils_the_listing(subject, operation, name, tmp_path):
-    await listed_by_fallback(subject, operation, faults.swapped(_NAME, name), tmp_path)
+async def test_a_name_that_cannot_be_one_spoils_the_listing(listing, name, tmp_path):
+    await listed_by_fallback(listing, faults.swapped(_NAME, name), tmp_path)
 
 
 @pytest.mark.parametrize("size", SIZES.values(), ids=SIZES.keys())
-async def test_a_size_that_cannot_be_one_spoils_the_listing(subject, operation, size, tmp_path):
-    await listed_by_fallback(subject, operation, faults.swapped(_SIZE, size), tmp_path)
+async def test_a_size_that_cannot_be_one_spoils_the_listing(listing, size, tmp_path):
+    await listed_by_fallback(listing, faults.swapped(_SIZE, size), tmp_path)
 
 
 @pytest.mark.parametrize("fault", DOCUMENTS.values(), ids=DOCUMENTS.keys())
-async def test_what_is_no_listing_is_not_listed(subject, operation, fault, tmp_path):
-    await listed_by_fallback(subject, operation, fault, tmp_path)
+async def test_what_is_no_listing_is_not_listed(listing, fault, tmp_path):
+    await listed_by_fallback(listing, fault, tmp_path)
 
 
+@pytest.mark.parametrize("operation", ["list", "tree"])
 async def test_a_listing_of_a_gateway_must_be_in_order(operation, tmp_path):
     """Pages go on behind the last path: out of order, entries would be lost."""
-    fault = faults.swapped(_NAME, b"aaa")
+    listing = SUBJECTS["gateway"], OPERATIONS[operation]
 
-    await listed_by_fallback(SUBJECTS["gateway"], operation, fault, tmp_path)
+    await listed_by_fallback(listing, faults.swapped(_NAME, b"aaa"), tmp_path)
