@@ -6,10 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from yarl import URL
-
 from tests import gateways
-from tests.doubles.firecracker import Shannon
 
 TOKEN = "sk_executor_654321"
 """What the gateway under test shows to its executor; no client knows it."""
@@ -46,19 +43,6 @@ def _gateway_section(tmp: Path, url: str) -> Mapping[str, Any]:
     return {"type": "gateway", "url": url, "token": _token(tmp)}
 
 
-@asynccontextmanager
-async def _shannon(root: Path) -> AsyncIterator[int]:
-    async with Shannon.running(root) as shannon:
-        port = URL(shannon.url).port
-        assert port is not None
-        yield port
-
-
-def _shannon_section(tmp: Path, url: str) -> Mapping[str, Any]:
-    return {"type": "firecracker", "url": url, "token": _token(tmp)}
-
-
 SUBJECTS = {
     "gateway": Subject(_gateway, _gateway_section, streams=True, listings=("list", "tree")),
-    "firecracker": Subject(_shannon, _shannon_section, streams=False, listings=("list",)),
 }

@@ -50,8 +50,8 @@ async def test_memory_stays_flat(subject, fault, tmp_path):
     async with subject.backend(remote_root) as backend, fault_proxy.running(backend) as proxy:
         section = subject.section(tmp_path, f"http://127.0.0.1:{proxy.port}")
         changes = {
-            "executors": {"remote": {**section, "timeout": TIMEOUT}},
-            "placement": {"default": {"executor": "remote"}, "deadline": "5s"},
+            "executors": {"remote": {**section, "timeout": {**TIMEOUT, "first_byte": "2s"}}},
+            "placement": {"default": {"executor": "remote"}, "deadline": "9s"},
         }
         with command(tmp_path, local_root, changes) as process:
 

@@ -47,7 +47,7 @@ HEADS: dict[str, Head] = {
         faults.for_ever(b"HTTP/1.1 200 OK\r\n", b"X-A: " + b"b" * 1000 + b"\r\n"), "protocol"
     ),
     "interim answers without end": Head(
-        faults.for_ever(b"", b"HTTP/1.1 103 Early Hints\r\n\r\n"), "timeout"
+        faults.for_ever(b"", b"HTTP/1.1 103 Early Hints\r\n\r\n"), "protocol"
     ),
     "no HTTP": Head(faults.raw(b"SSH-2.0-OpenSSH_9.2p1\r\n"), "protocol"),
     "HTTP of another age": Head(faults.raw(b"HTTP/9.9 200 OK\r\n\r\n"), "protocol"),
@@ -55,6 +55,9 @@ HEADS: dict[str, Head] = {
     "header with NUL": Head(faults.raw(b"HTTP/1.1 200 OK\r\nX-A: a\0b\r\n\r\n"), "protocol"),
     "101": Head(faults.status("101 Switching Protocols", "Upgrade: x", body=b""), "protocol"),
     "201": Head(faults.status("201 Created"), "protocol"),
+    "a few too many interim answers": Head(
+        faults.raw(b"HTTP/1.1 103 Early Hints\r\n\r\n" * 17), "protocol"
+    ),
     "204": Head(faults.raw(b"HTTP/1.1 204 No Content\r\n\r\n"), "protocol"),
     "301": Head(faults.status("301 Moved", "Location: http://127.0.0.1:1/"), "protocol"),
     "302 //host": Head(faults.status("302 Found", "Location: //127.0.0.1:1/x"), "protocol"),
