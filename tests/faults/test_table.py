@@ -224,9 +224,9 @@ async def test_an_answer_that_is_none_is_served_by_the_fallback(subject, operati
 
 
 @_each(HEADS)
-async def test_an_answer_that_is_none_without_a_local_copy_is_502(
-    subject, operation, row, tmp_path
-):
+@pytest.mark.parametrize("name", ["small", "head", "list"])
+async def test_an_answer_that_is_none_without_a_local_copy_is_502(subject, name, row, tmp_path):
+    operation = OPERATIONS[name]
     async with staged(subject, tmp_path, row.fault, local=False) as stage:
         answer = await answered(operation, stage.gateway)
 
