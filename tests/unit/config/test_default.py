@@ -15,7 +15,7 @@ CONFIG = os.path.join(os.path.dirname(__file__), "../../../config")
 EXAMPLES = sorted(glob(os.path.join(CONFIG, "examples", "*.yaml")))
 
 
-LOCAL = config_model(ExecutorModels())(
+LOCAL = config_model({"local": ExecutorModels()["local"]})(
     executors={"local": {"type": "local", "root": "./workspaces"}},
     placement={"default": {"executor": "local"}},
 ).executors["local"]
