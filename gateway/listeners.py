@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+import re
 import socket
 import stat
 import time
@@ -14,6 +15,8 @@ from gateway.config.model import Config, Server
 
 BACKLOG = 1024
 
+_VSOCK_PORT = re.compile(r"[1-9][0-9]{0,9}")
+_MOST_VSOCK_PORT = 2**32 - 2  # VMADDR_PORT_ANY is one more
 _SETTING_UP_S = 5.0  # another process may be about to listen in the same directory
 
 
@@ -35,21 +38,31 @@ class Unix(NamedTuple):
     mode: int = 0o660
 
 
-Address = Tcp | Unix
+class Vsock(NamedTuple):
+    """A port inside a virtual machine, which its host reaches (vsock(7))."""
+
+    port: int
+
+
+Address = Tcp | Unix | Vsock
 
 
 def parse_address(text: str) -> Address:
-    """Return what `tcp:HOST:PORT` or `unix:PATH` says; raise ValueError, which says what is wrong.
+    """Return what `tcp:HOST:PORT`, `unix:PATH` or `vsock:PORT` says.
 
-    An IPv6 host stands in brackets: `tcp:[::1]:8080`.
+    An IPv6 host stands in brackets: `tcp:[::1]:8080`. Raise ValueError, which says what is wrong.
     """
     scheme, _, rest = text.partition(":")
+    if scheme == "vsock" and _VSOCK_PORT.fullmatch(rest) and int(rest) <= _MOST_VSOCK_PORT:
+        return Vsock(int(rest))
     if scheme == "unix" and rest:
         return Unix(rest)
     host, _, port = rest.rpartition(":")
     if scheme == "tcp" and host and port.isascii() and port.isdecimal() and int(port) <= 65535:
         return Tcp(host.removeprefix("[").removesuffix("]"), int(port))
-    raise ValueError(f"{text!r} is no address such as tcp:127.0.0.1:8080 or unix:/run/gateway.sock")
+    raise ValueError(
+        f"{text!r} is no address such as tcp:127.0.0.1:8081, unix:/run/sidecar.sock or vsock:52"
+    )
 
 
 @contextmanager
@@ -61,6 +74,10 @@ def bound(address: Address, setting: str, *, shared: bool) -> Iterator[list[sock
     """
     if isinstance(address, Unix):
         with _bound_unix(address, setting) as sock:
+            yield [sock]
+        return
+    if isinstance(address, Vsock):
+        with _bound_vsock(address, setting) as sock:
             yield [sock]
         return
     with ExitStack() as stack:
@@ -163,6 +180,19 @@ def _bound_unix(address: Unix, setting: str) -> Iterator[socket.socket]:
                 with suppress(FileNotFoundError):
                     if _identity(path) == made:
                         os.unlink(path)
+
+
+@contextmanager
+def _bound_vsock(address: Vsock, setting: str) -> Iterator[socket.socket]:
+    where = f"vsock port {address.port}"
+    with ExitStack() as stack:
+        try:
+            sock = stack.enter_context(socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM))
+            sock.bind((socket.VMADDR_CID_ANY, address.port))
+        except OSError as exc:  # also where the kernel has no vsock at all
+            raise _taken(where, setting, exc) from exc
+        sock.setblocking(False)
+        yield sock
 
 
 def _bind_unix(sock: socket.socket, path: str, mode: int) -> None:

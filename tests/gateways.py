@@ -20,12 +20,16 @@ import yaml
 from gateway.cli.config_file import ExecutorModels
 from gateway.config.load import from_mapping
 from gateway.config.model import Config
-from gateway.listeners import bind
+from gateway.listeners import Address, Tcp, bound
 from gateway.server import Generation
 from tests import wire
 
 KEY = "sk_test_123456"
 AUTH = f"X-API-Key: {KEY}"
+ANY_PORT = Tcp("127.0.0.1", 0)
+
+Files = Mapping[str | bytes, bytes | str | None]
+"""By path: bytes are a file's content, text is a link's target, None is a directory."""
 
 Files = Mapping[str | bytes, bytes | str | None]
 """By path: bytes are a file's content, text is a link's target, None is a directory."""
@@ -105,18 +109,17 @@ class Gateway:
 
 @asynccontextmanager
 async def running(
-    root: Path | str, changes: Mapping[str, Any] | None = None
+    root: Path | str, changes: Mapping[str, Any] | None = None, at: Address = ANY_PORT
 ) -> AsyncIterator[Gateway]:
-    """A gateway in this process."""
+    """A gateway in this process; its port is 0 where it listens on something else."""
     generation = Generation(config_for(root, changes))
     with ExitStack() as stack:
-        main = bind("127.0.0.1", 0, "test", shared=False)
-        admin = bind("127.0.0.1", 0, "test", shared=False)
-        for sock in (*main, *admin):
-            stack.enter_context(sock)
+        main = stack.enter_context(bound(at, "test", shared=False))
+        admin = stack.enter_context(bound(ANY_PORT, "test", shared=False))
         await generation.start(main, admin)
+        port = main[0].getsockname()[1] if isinstance(at, Tcp) else 0
         try:
-            yield Gateway(main[0].getsockname()[1], admin[0].getsockname()[1])
+            yield Gateway(port, admin[0].getsockname()[1])
         finally:
             await generation.end()
 

@@ -8,6 +8,7 @@ from gateway.cli.lazy import LazyGroup, Table
 
 COMMANDS: Table = {
     "serve": ("gateway.cli.serve:serve", "Run the gateway."),
+    "sidecar": ("gateway.cli.sidecar:sidecar", "Serve the workspaces of this host to a gateway."),
     "demo": ("gateway.cli.demo:demo", "Run the gateway on a sample workspace."),
     "check": ("gateway.cli.check:check", "Report every problem of a config."),
     "config": ("gateway.cli.config_command:config", "Print the schema, a config, a start."),
@@ -21,6 +22,7 @@ COMMANDS: Table = {
     epilog="""\b
 Examples:
   workspace-gateway serve --root ./workspaces
+  workspace-gateway sidecar --root /mnt/sessions --token-file token
   workspace-gateway check --config gateway.yaml
 \b
 Exit codes:

@@ -14,6 +14,7 @@ from gateway.config.errors import ConfigError
 from gateway.config.load import load
 from gateway.config.model import Config
 from gateway.domain.errors import GatewayError
+from gateway.listeners import Address
 
 
 def run(
@@ -21,8 +22,9 @@ def run(
     *,
     reload: Callable[[], Config] | None = None,
     on_ready: Callable[[], None] = lambda: None,
+    listen: Address | None = None,
 ) -> int:
-    """Serve *config* until SIGTERM or SIGINT and return the exit code.
+    """Serve *config*, or what it says at *listen*, until SIGTERM or SIGINT; return the exit code.
 
     *reload* gives the config that SIGHUP brings into force; without it, SIGHUP is a SIGTERM.
     """
@@ -44,7 +46,8 @@ def run(
         try:
             if config.server.workers > 1:
                 return Workers(config, reload).run(on_ready)
-            run_loop(serve_alone(config, reload, systemd, on_ready, shared=False))
+            serving = serve_alone(config, reload, systemd, on_ready, shared=False, listen=listen)
+            run_loop(serving, listen)
         except (PortTaken, GatewayError) as exc:
             click.echo(str(exc), err=True)
             return 1

@@ -38,9 +38,14 @@ class Secret(BaseModel):
             assert self.file is not None
             with open(self.file, encoding="utf-8", errors="replace") as file:
                 place, text = self.file, file.read(64 * 1024)
-        text = text.strip()
-        if not text:
-            raise ValueError(f"{place} holds no secret")
-        if not (text.isascii() and text.isprintable()) or " " in text:
-            raise ValueError(f"{place} must hold one line of printable ASCII without blanks")
-        return text
+        return one_line(text, place)
+
+
+def one_line(text: str, place: str) -> str:
+    """*text* without the white space around it, if it can stand in a header; else ValueError."""
+    text = text.strip()
+    if not text:
+        raise ValueError(f"{place} holds no secret")
+    if not (text.isascii() and text.isprintable()) or " " in text:
+        raise ValueError(f"{place} must hold one line of printable ASCII without blanks")
+    return text

@@ -1,6 +1,7 @@
 """The executors that ship with the gateway: a line each, imported when a config names them."""
 
 EXECUTORS: dict[str, str] = {
+    "gateway": "gateway.executors.gateway.gateway:Gateway",
     "local": "gateway.executors.local.local:Local",
     "firecracker": "gateway.executors.firecracker.firecracker:Firecracker",
 }

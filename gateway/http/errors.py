@@ -62,6 +62,44 @@ STATUS: Mapping[type[GatewayError], int] = {
     VersionNotSupported: 505,
 }
 
+VERDICT_HEADER = "X-Workspace-Verdict"
+"""Tells another gateway which verdict a status stands for; 404 is not one answer, but three."""
+
+VERDICTS: Mapping[type[GatewayError], str] = {
+    errors.GatewayError: "error",
+    errors.RequestRefused: "request_refused",
+    errors.BadParameter: "bad_parameter",
+    errors.BadSessionId: "bad_session_id",
+    errors.PathRefused: "path_refused",
+    errors.CredentialsRejected: "credentials_rejected",
+    errors.ScopeMissing: "scope_missing",
+    errors.RetryLater: "retry_later",
+    errors.TooManyRequests: "too_many_requests",
+    errors.ShuttingDown: "shutting_down",
+    errors.Verdict: "verdict",
+    # One code for all three: that a session exists elsewhere, or for another key, is not told.
+    errors.SessionNotFound: "session_not_found",
+    errors.ForeignSession: "session_not_found",
+    errors.WorkspaceGone: "session_not_found",
+    errors.PathNotFound: "path_not_found",
+    errors.NotAFile: "not_a_file",
+    errors.NotADirectory: "not_a_directory",
+    errors.NotReadable: "not_readable",
+    errors.TooLarge: "too_large",
+    errors.Outage: "outage",
+    errors.Unavailable: "unavailable",
+    errors.Unreachable: "unreachable",
+    errors.Busy: "busy",
+    errors.CircuitOpen: "circuit_open",
+    errors.TimedOut: "timed_out",
+    errors.ProtocolFault: "protocol_fault",
+    errors.AuthRejected: "auth_rejected",
+    errors.Unsupported: "unsupported",
+    PreconditionFailed: "precondition_failed",
+    RangeNotSatisfiable: "range_not_satisfiable",
+    VersionNotSupported: "version_not_supported",
+}
+
 
 def status_of(error: GatewayError, overrides: Mapping[type[GatewayError], int]) -> int:
     """The status of *error* in a dialect that differs from the table by *overrides*."""
@@ -71,15 +109,15 @@ def status_of(error: GatewayError, overrides: Mapping[type[GatewayError], int]) 
 
 def headers_of(error: GatewayError) -> dict[str, str]:
     """The headers that belong to *error* whatever the dialect."""
+    headers = {VERDICT_HEADER: VERDICTS[type(error)]}
     match error:
         case errors.CredentialsRejected():
-            return {"WWW-Authenticate": 'Bearer realm="workspace-gateway"'}
+            headers["WWW-Authenticate"] = 'Bearer realm="workspace-gateway"'
         case errors.RetryLater():
-            return {"Retry-After": str(max(1, math.ceil(error.retry_after_s)))}
+            headers["Retry-After"] = str(max(1, math.ceil(error.retry_after_s)))
         case RangeNotSatisfiable():
-            return {"Content-Range": f"bytes */{error.size}"}
-        case _:
-            return {}
+            headers["Content-Range"] = f"bytes */{error.size}"
+    return headers
 
 
 def error_body(message: str) -> bytes:

@@ -7,11 +7,11 @@ from types import TracebackType
 
 import structlog
 
+from gateway.domain import cursors
 from gateway.domain.errors import ForeignSession, TooLarge
 from gateway.domain.model import Entry, Kind, Principal, Scope, SessionId, rows_of
 from gateway.domain.paths import WorkspacePath
 from gateway.executors.base import EVERYTHING, FileStream, Selection, Walk, Wanted
-from gateway.service import cursors
 from gateway.service.placement import Placement
 
 audit = structlog.get_logger("audit")

@@ -1,14 +1,17 @@
 """The README's commands work as they stand: its `sh` blocks are run, in order, against the demo.
 
 `text` and `console` blocks are not run. What is mapped: `localhost:8080` to the port of the test,
-HOME and the current directory to an empty one, and KEY to the demo's key.
+8082 to a port that is free, HOME and the current directory to an empty one, and KEY to the demo's
+key.
 """
 
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +20,7 @@ import pytest
 from tests import needs
 from tests.e2e.demos import Demo, demo
 from tests.e2e.operating import CHECKOUT
+from tests.gateways import free_port
 
 KEY = "sk_test_readme"
 _BLOCK = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -36,20 +40,27 @@ class Reader:
     def paste(self, script: str) -> subprocess.CompletedProcess[str]:
         """Run the lines in one session, which ends with the first that fails and names it."""
         shell = [needs.program("bash"), "-e", "-u", "-o", "pipefail", "-v", "-s"]
-        return subprocess.run(
+        with subprocess.Popen(
             shell,
-            input=script,
-            capture_output=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            timeout=60,
             cwd=self.home,
+            process_group=0,
             env={
                 "HOME": str(self.home),
                 "PATH": f"{self.home}/.bin:{os.environ['PATH']}",
                 "LC_ALL": "C.UTF-8",
                 "KEY": KEY,
             },
-        )
+        ) as session:
+            try:
+                output, errors = session.communicate(script, timeout=120)
+            finally:
+                with suppress(ProcessLookupError):  # what the lines have left in the background
+                    os.killpg(session.pid, signal.SIGKILL)
+        return subprocess.CompletedProcess(shell, session.returncode, output, errors)
 
 
 @pytest.fixture(scope="module")
@@ -78,9 +89,10 @@ def test_the_commands_of_the_readme_work(reader: Reader) -> None:
     script = runnable((CHECKOUT / "README.md").read_text())
     assert script
 
-    result = reader.paste(script)
+    result = reader.paste(script.replace("8082", str(free_port())))
 
     assert result.returncode == 0, result.stderr
+    assert (reader.home / "sidecar.log").read_text().count('"status":206') >= 2
 
 
 SAMPLE = """

@@ -13,15 +13,17 @@ import pytest
 
 import gateway as package
 from gateway.domain.errors import GatewayError, TooManyRequests
+from gateway.executors.gateway.refusals import REFUSALS
 from gateway.http.dialects.base import NATIVE
 from gateway.http.dialects.shannon import Shannon
-from gateway.http.errors import STATUS
+from gateway.http.errors import STATUS, VERDICTS
 from tests.conftest import ResolverName
-from tests.gateways import AUTH, Gateway, command, plant, resolved_by, running
+from tests.gateways import AUTH, Gateway, command, key_entry, plant, resolved_by, running
 from tests.heads import MISREAD, SMUGGLED
 from tests.wire import Wire, ask, head
 
 FILES = "/api/v1/sessions/s1/files"
+MOMENTARY = ("Date", "X-Request-ID")
 MALFORMED = b'{"error":"malformed request"}'
 
 
@@ -185,8 +187,30 @@ def test_every_error_has_a_status() -> None:
 
     known = {kind for kind in _kinds(GatewayError) if kind.__module__.startswith("gateway.")}
 
-    assert known == set(STATUS)
+    assert known == set(STATUS) == set(VERDICTS)
     assert all(400 <= status <= 599 for status in STATUS.values())
+
+
+def test_the_verdicts_that_another_gateway_understands_are_those_that_are_told() -> None:
+    told = {(STATUS[kind], verdict) for kind, verdict in VERDICTS.items()}
+
+    assert set(REFUSALS) <= told
+    assert all(re.fullmatch("[a-z_]+", verdict) for verdict in VERDICTS.values())
+
+
+async def test_a_foreign_session_is_told_from_a_missing_one_by_nothing(root: Path) -> None:
+    plant(root, {"hidden/a": b""})
+    keys = [key_entry(sessions=["s*"])]
+
+    async with running(root, {"auth": {"keys": keys}}) as gateway:
+        answers = [await gateway.file("a", session=session) for session in ("hidden", "s9")]
+
+    told = [
+        (answer.status, answer.body, {n: v for n, v in answer.headers if n not in MOMENTARY})
+        for answer in answers
+    ]
+    assert told[0] == told[1]
+    assert answers[0].header("X-Workspace-Verdict") == "session_not_found"
 
 
 @pytest.mark.parametrize("dialect", [NATIVE, Shannon])
@@ -238,8 +262,8 @@ async def test_each_status_that_a_request_can_cause_has_the_error_format(
 def test_who_shall_wait_is_told_how_long() -> None:
     from gateway.http.errors import headers_of
 
-    assert headers_of(TooManyRequests("x", "y", 7)) == {"Retry-After": "7"}
-    assert headers_of(TooManyRequests("x", "y", 0)) == {"Retry-After": "1"}
+    assert headers_of(TooManyRequests("x", "y", 7))["Retry-After"] == "7"
+    assert headers_of(TooManyRequests("x", "y", 0))["Retry-After"] == "1"
 
 
 # --- deadlines (row 37) ---------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """How a backend is reached over the network: its address, its certificate, its credential."""
 
+import re
 import ssl
 from typing import Annotated
 
@@ -10,20 +11,49 @@ from yarl import URL
 
 from gateway.config.model import ExecutorConfig, Section
 from gateway.config.secret import Secret
+from gateway.executors.engines.hybrid_vsock import HybridVsockConnector
+
+_LOCAL = URL("http://localhost")
+_VSOCK = "vsock+unix"
+_PORT = re.compile(r"port=([1-9][0-9]{0,9})")
+_MOST_PORT = 2**32 - 2  # VMADDR_PORT_ANY is one more
 
 
 def _url(text: str) -> str:
-    url = URL(text)
-    if url.scheme == "unix":
-        if url.host or not url.path.startswith("/"):
-            raise PydanticCustomError("url", "must be unix:///absolute/path")
-    elif url.scheme not in ("http", "https") or not url.host:
-        raise PydanticCustomError("url", "must be http://…, https://… or unix:///…")
+    try:
+        url = URL(text)
+    except ValueError:
+        raise PydanticCustomError("url", "is no URL") from None
     if url.user or url.password:
         raise PydanticCustomError("url", "must not hold a credential; there is `token` for that")
-    if url.query_string or url.fragment:
+    if url.scheme in ("unix", _VSOCK):
+        _check_socket(url)
+    elif url.scheme not in ("http", "https") or not url.host:
+        raise PydanticCustomError(
+            "url", "must be http://…, https://…, unix:///… or vsock+unix:///…?port=N"
+        )
+    elif url.query_string:
+        raise PydanticCustomError("url", "must not have a query or a fragment")
+    if url.fragment:
         raise PydanticCustomError("url", "must not have a query or a fragment")
     return text
+
+
+def _check_socket(url: URL) -> None:
+    if url.raw_authority or not url.path.startswith("/"):
+        raise PydanticCustomError(
+            "url", "must name an absolute path: {scheme}:///…", {"scheme": url.scheme}
+        )
+    if url.scheme == "unix":
+        if url.query_string:
+            raise PydanticCustomError("url", "must not have a query or a fragment")
+    elif _port(url) is None:
+        raise PydanticCustomError("url", "must name the guest's port: vsock+unix:///…?port=N")
+
+
+def _port(url: URL) -> int | None:
+    found = _PORT.fullmatch(url.raw_query_string)
+    return int(found[1]) if found and int(found[1]) <= _MOST_PORT else None
 
 
 class Tls(Section):
@@ -42,7 +72,11 @@ class Tls(Section):
 
 
 class RemoteConfig(ExecutorConfig):
-    """An executor whose backend is at *url*; *token* is the gateway's credential there."""
+    """An executor whose backend is at *url*; *token* is the gateway's credential there.
+
+    *url* is `http://…`, `https://…`, `unix:///path/to/socket`, or for a port inside a Firecracker
+    microVM `vsock+unix:///path/to/v.sock?port=52`, which is the unix socket of its vsock device.
+    """
 
     url: Annotated[str, AfterValidator(_url)]
     token: Secret | None = None
@@ -53,6 +87,8 @@ def connector(config: RemoteConfig) -> tuple[URL, aiohttp.BaseConnector]:
     """The base of the backend's URLs, and what makes the connections to it."""
     url = URL(config.url)
     if url.scheme == "unix":
-        return URL("http://localhost"), aiohttp.UnixConnector(url.path, limit=0)
+        return _LOCAL, aiohttp.UnixConnector(url.path, limit=0)
+    if (port := _port(url)) is not None:
+        return _LOCAL, HybridVsockConnector(url.path, port)
     trusted = ssl.create_default_context(cafile=config.tls.ca if config.tls else None)
     return url, aiohttp.TCPConnector(limit=0, ssl=trusted)

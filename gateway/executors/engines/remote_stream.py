@@ -53,7 +53,7 @@ class RemoteStream(FileStream):
         What is read where the stream stands is kept for `chunks` to begin with; anything else is
         asked for by itself.
         """
-        if self._reader.position == first:
+        if self._reader.position == first and self._reader.covers(first, count):
             data = await self._reader.peek(count)
         else:
             async with self._asked(first, count) as reader:
@@ -65,7 +65,8 @@ class RemoteStream(FileStream):
 
     async def chunks(self, first: int, count: int | None) -> AsyncIterator[bytes]:
         """Yield *count* bytes from position *first*, in the pieces in which they arrive."""
-        if not self._reader.reaches(first, skipping=not self.seekable):
+        reader = self._reader
+        if not (reader.reaches(first, skipping=not self.seekable) and reader.covers(first, count)):
             await self._answer.aclose()
             self._reader = await self._answer.enter_async_context(self._asked(first, count))
         reader = self._reader
@@ -105,6 +106,10 @@ class _Reader:
         """Whether the byte at *first* is still to come, at once or behind what can be skipped."""
         ahead = first - self.position
         return ahead >= 0 and (skipping or ahead <= len(self._held))
+
+    def covers(self, first: int, count: int | None) -> bool:
+        """Whether the answer goes as far as that, or does not say how far it goes."""
+        return self._end is None or count is None or first + count <= self._end
 
     async def peek(self, count: int) -> bytes:
         """The next *count* bytes, fewer if the answer ends; they are still to be taken."""

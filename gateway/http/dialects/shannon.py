@@ -46,8 +46,9 @@ class Shannon(Dialect):
     async def list_files(self, request: web.Request, principal: Principal) -> web.StreamResponse:
         """`GET …/files`: the entries of a directory, or all that is below it."""
         session_id = session_id_parameter(request)
-        wanted = self._parse_listing(Query(request))
-        form: Form = ListingForm(session_id, wanted.path)
+        query = Query(request)
+        wanted = self._parse_listing(query)
+        form: Form = ListingForm(session_id, wanted.path, detail=query.boolean("detail"))
         if shannon_sdk.asks(request):
             form = shannon_sdk.ListingForm()
         async with self._workspaces.listing(principal, session_id, wanted) as listing:
@@ -76,9 +77,10 @@ class Shannon(Dialect):
 
 
 class ListingForm:
-    """The documented answer of a listing."""
+    """The documented answer of a listing; *detail* adds what only another gateway needs."""
 
-    def __init__(self, session_id: SessionId, path: WorkspacePath) -> None:
+    def __init__(self, session_id: SessionId, path: WorkspacePath, *, detail: bool = False) -> None:
+        self._has_detail = detail
         self._opening = orjson.dumps({"session_id": session_id, "path": path.rooted})
 
     def opening(self) -> bytes:
@@ -87,7 +89,10 @@ class ListingForm:
 
     def entries(self, batch: Sequence[Entry]) -> bytes:
         """The entries with rooted paths."""
-        return ",".join(_written(rows_of(batch))).encode()
+        written = _written(rows_of(batch))
+        if self._has_detail:
+            written = map(_detailed, written, batch)
+        return ",".join(written).encode()
 
     def closing(self, listing: Listing) -> bytes:
         """The end, and where it goes on if it does."""
@@ -124,6 +129,10 @@ def _iso(seconds: int) -> str:
         seconds = _FIRST_SECOND if seconds < 0 else _LAST_SECOND
     minute, second = divmod(seconds, 60)
     return f"{_iso_minute(minute)}{second:02}Z"
+
+
+def _detailed(written: str, entry: Entry) -> str:
+    return f'{written[:-1]},"kind":"{entry.kind.value}","mode":"{entry.mode:04o}"}}'
 
 
 @functools.lru_cache(4096)

@@ -77,8 +77,11 @@ def test_its_commented_lines_work_too():
 @pytest.mark.parametrize("file", EXAMPLES, ids=os.path.basename)
 def test_an_example_loads(file, monkeypatch):
     with open(file, encoding="utf-8") as stream:
-        for number, name in enumerate(re.findall(r"\$\{([A-Z0-9_]+_SHA256)", stream.read())):
-            monkeypatch.setenv(name, f"{number:064x}")
+        text = stream.read()
+    for number, name in enumerate(re.findall(r"\$\{([A-Z0-9_]+_SHA256)", text)):
+        monkeypatch.setenv(name, f"{number:064x}")
+    for name in re.findall(r"\{env: ([A-Z0-9_]+)\}", text):
+        monkeypatch.setenv(name, "a-secret")
 
     config = load(file, ExecutorModels())
 

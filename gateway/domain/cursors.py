@@ -1,4 +1,7 @@
-"""Cursors say where a listing went on from: the last path given, as opaque text."""
+"""Cursors say where a listing went on from: the last path given, as text that is opaque to clients.
+
+Gateways make them for each other's listings too, so their form may not change.
+"""
 
 import base64
 import binascii

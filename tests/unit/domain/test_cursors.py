@@ -4,9 +4,9 @@ import base64
 
 import pytest
 
+from gateway.domain import cursors
 from gateway.domain.errors import BadParameter
 from gateway.domain.paths import WorkspacePath
-from gateway.service import cursors
 
 
 def path(text: str) -> WorkspacePath:

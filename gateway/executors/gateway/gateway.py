@@ -1,0 +1,197 @@
+"""The executor whose backend is another workspace-gateway, most often the sidecar of a sandbox."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager
+from functools import partial
+from typing import ClassVar, Literal, Self
+from urllib.parse import quote
+
+from gateway.config.model import ExecutorConfig
+from gateway.domain import cursors
+from gateway.domain.errors import (
+    GatewayError,
+    NotAFile,
+    Outage,
+    ProtocolFault,
+    StreamBroken,
+    Unsupported,
+    WorkspaceGone,
+)
+from gateway.domain.model import parse_session_id
+from gateway.domain.paths import WorkspacePath
+from gateway.executors.base import (
+    EVERYTHING,
+    Capabilities,
+    FileStream,
+    Health,
+    Links,
+    Plugin,
+    Proof,
+    Selection,
+    Walk,
+    Wanted,
+)
+from gateway.executors.engines.connecting import RemoteConfig
+from gateway.executors.engines.remote_stream import Body, RemoteStream
+from gateway.executors.engines.rest import Ask, Reply, RestEngine
+from gateway.executors.gateway.answers import answered, file_body
+from gateway.executors.gateway.listing import GatewayWalk
+
+_LONGEST_TARGET = 15 * 1024  # bytes; a gateway refuses request lines of more than 16 KiB
+_DEEPEST = 256  # levels; who asks for more gets as many as the other gateway's limit allows
+_NOBODYS = "workspace-gateway-probe"
+
+
+class GatewayConfig(RemoteConfig):
+    """Where the other gateway listens, and the key that it knows this one by."""
+
+    type: Literal["gateway"]
+
+
+class Gateway(Plugin):
+    """Asks through Shannon's routes. Conditions and ranges are passed on, and versions kept, so
+    that a download that was cut off is resumed through any number of gateways.
+    """
+
+    Config: ClassVar[type[ExecutorConfig]] = GatewayConfig
+    capabilities = Capabilities(
+        ranges=True, versions=True, raw_names=True, links=Links.RESOLVED, proof=Proof.LENGTH
+    )
+
+    def __init__(self, name: str, engine: RestEngine) -> None:
+        super().__init__(name)
+        self._engine = engine
+
+    @classmethod
+    @asynccontextmanager
+    async def running(cls, name: str, config: GatewayConfig) -> AsyncIterator[Self]:
+        """Start; that the other gateway does not answer yet is no reason not to."""
+        credential = {}
+        if config.token is not None:
+            credential["Authorization"] = f"Bearer {config.token.read()}"
+        async with RestEngine.running(config, credential) as engine:
+            yield cls(name, engine)
+
+    async def probe(self) -> Health:
+        """Ask for a session that nobody has: the answer shows that the key is good, too."""
+        try:
+            async with answered(self._engine, Ask("GET", _files(_NOBODYS), [("limit", "1")])):
+                return Health(ready=True)
+        except WorkspaceGone:
+            return Health(ready=True)
+        except GatewayError as exc:
+            code = exc.code if isinstance(exc, Outage) else ProtocolFault.code
+            return Health(ready=False, details={"reason": code})
+
+    @asynccontextmanager
+    async def open(
+        self, workspace: str, path: WorkspacePath, wanted: Wanted = EVERYTHING
+    ) -> AsyncIterator[FileStream]:
+        """Open the regular file at *path*; a link on the way is followed if it stays inside."""
+        if not path.parts:  # the routes have no way to ask for the root's bytes
+            async with answered(self._engine, Ask("GET", _files(workspace), [("limit", "1")])):
+                raise NotAFile("not a file")
+        file = _File(self._engine, workspace, path)
+        async with AsyncExitStack() as stack:
+            body = await stack.enter_async_context(file.first(wanted))
+            fetch = partial(file.later, version=body.entry.version)
+            stream = RemoteStream(self.name, body, fetch, seekable=True)
+            await stack.enter_async_context(aclosing(stream))
+            if body.count != 0:
+                await _begin(stream, body)
+            yield stream
+
+    @asynccontextmanager
+    async def walk(
+        self,
+        workspace: str,
+        path: WorkspacePath,
+        *,
+        depth: int,
+        after: WorkspacePath | None = None,
+        selection: Selection | None = None,
+    ) -> AsyncIterator[Walk]:
+        """Begin to list what lies below *path*; the selection is made here, not there."""
+        query = [("detail", "true")]
+        if path.parts:
+            query.append(("path", path.relative))
+        if depth >= _DEEPEST:
+            query.append(("recursive", "true"))
+        elif depth > 1:
+            query.append(("depth", str(depth)))
+
+        def page(behind: WorkspacePath | None) -> AbstractAsyncContextManager[Reply]:
+            cursor = [("cursor", cursors.encode(behind))] if behind is not None else []
+            return answered(self._engine, Ask("GET", _files(workspace), [*query, *cursor]))
+
+        listing = GatewayWalk(self.name, page, path, depth=depth, after=after, selection=selection)
+        async with listing.begun():
+            yield listing
+
+
+class _File:
+    """The file at *path* over there, in parts; raise `Unsupported` if it cannot be named."""
+
+    def __init__(self, engine: RestEngine, workspace: str, path: WorkspacePath) -> None:
+        self._engine = engine
+        self._path = path
+        self._target = f"{_files(workspace)}/{quote(path.relative, safe='/')}"
+        if len(self._target) > _LONGEST_TARGET:
+            raise Unsupported("the path is too long for its executor")
+
+    @asynccontextmanager
+    async def first(self, wanted: Wanted) -> AsyncIterator[Body]:
+        """What is *wanted*, or all of the file if that lies behind its end."""
+        unless = {} if wanted.unless is None else {"If-None-Match": f'"{wanted.unless}"'}
+        async with AsyncExitStack() as stack:
+            wish = self._part(wanted.first, wanted.count, unless)
+            body = await stack.enter_async_context(wish)
+            if body is None:
+                body = await stack.enter_async_context(self._part(0, None, unless))
+                assert body is not None
+            yield body
+
+    @asynccontextmanager
+    async def later(
+        self, first: int, count: int | None, *, version: str | None
+    ) -> AsyncIterator[Body]:
+        """*count* bytes from *first*, None: all that follow; of that version, if it has one."""
+        same = {} if version is None else {"If-Match": f'"{version}"'}
+        async with self._part(first, count, same) as body:
+            if body is None:
+                raise ProtocolFault("the file is shorter than it was")
+            yield body
+
+    @asynccontextmanager
+    async def _part(
+        self, first: int, count: int | None, condition: Mapping[str, str]
+    ) -> AsyncIterator[Body | None]:
+        """The same; None if the file ends before."""
+        headers = {**_range(first, count), **condition}
+        expected = {200}
+        if "Range" in headers:
+            expected |= {206, 416}
+        if "If-None-Match" in headers:
+            expected.add(304)
+        ask = Ask("GET", self._target, headers=headers)
+        async with answered(self._engine, ask, expected) as reply:
+            yield None if reply.status == 416 else file_body(reply, self._path, first)
+
+
+def _range(first: int, count: int | None) -> dict[str, str]:
+    if first == 0 and count is None:
+        return {}
+    last = "" if count is None else first + max(count, 1) - 1
+    return {"Range": f"bytes={first}-{last}"}
+
+
+def _files(workspace: str) -> str:
+    return f"/api/v1/sessions/{parse_session_id(workspace)}/files"
+
+
+async def _begin(stream: RemoteStream, body: Body) -> None:
+    """Wait for the first byte: until it is there, another executor can still be asked."""
+    try:
+        await stream.read(body.first, 1)
+    except StreamBroken as exc:
+        raise ProtocolFault(str(exc)) from exc

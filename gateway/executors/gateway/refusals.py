@@ -1,0 +1,51 @@
+"""What another gateway's error answers mean here; its own words are never passed on."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+
+from gateway.domain.errors import (
+    GatewayError,
+    NotADirectory,
+    NotAFile,
+    NotReadable,
+    PathNotFound,
+    PathRefused,
+    ProtocolFault,
+    TooLarge,
+    Unsupported,
+    WorkspaceGone,
+)
+from gateway.executors.engines.rest import Reply
+
+VERDICT_HEADER = "X-Workspace-Verdict"
+
+_LONGEST_BODY = 64 * 1024  # bytes; read so that the connection can be used again
+
+
+REFUSALS: Mapping[tuple[int, str], Callable[[], GatewayError]] = {
+    (400, "bad_parameter"): partial(Unsupported, "the executor's limits do not allow that"),
+    (400, "not_a_directory"): partial(NotADirectory, "not a directory"),
+    (400, "not_a_file"): partial(NotAFile, "not a file"),
+    # What a client may not ask for at all has been refused here already; this is what is left.
+    (400, "path_refused"): partial(PathRefused, "invalid path: symbolic link leaves the workspace"),
+    (404, "not_readable"): partial(NotReadable, "file not readable"),
+    (404, "path_not_found"): partial(PathNotFound, "file not found"),
+    (404, "session_not_found"): partial(WorkspaceGone, "session not found"),
+    (412, "precondition_failed"): partial(ProtocolFault, "the file changed while it was read"),
+    (413, "too_large"): partial(TooLarge, "file exceeds maximum size limit of its executor"),
+}
+"""By status and verdict; any other pair is no answer that a gateway gives."""
+
+STATUSES = frozenset(status for status, _ in REFUSALS)
+
+
+async def refusal(reply: Reply) -> GatewayError:
+    """The error that *reply*, whose status is one of `STATUSES`, stands for."""
+    verdict = reply.headers.get(VERDICT_HEADER, "")
+    known = REFUSALS.get((reply.status, verdict))
+    if known is None:
+        error = ProtocolFault("the executor's answer was not understood")
+        error.__cause__ = ValueError(f"status {reply.status}, verdict {verdict[:40]!a}")
+        return error
+    await reply.body(_LONGEST_BODY)
+    return known()
