@@ -11,7 +11,14 @@ from typing import Final, NoReturn
 import aiohttp
 from pydantic import TypeAdapter
 
-from gateway.domain.errors import ProtocolFault, Unavailable, Unsupported, WorkspaceGone
+from gateway.domain.errors import (
+    NotADirectory,
+    PathNotFound,
+    ProtocolFault,
+    Unavailable,
+    Unsupported,
+    WorkspaceGone,
+)
 from gateway.domain.model import Entry, Kind
 from gateway.domain.paths import WorkspacePath
 from gateway.executors.base import Proof
@@ -27,10 +34,15 @@ _JSON: Final = TypeAdapter[object](object)
 _ANY_STATUS: Final = range(200, 600)
 _NO_SUCH_HOST: Final = (socket.EAI_NONAME, socket.EAI_NODATA)
 _MOST_OF_AN_ERROR: Final = 64 * 1024  # bytes
+_PIECE: Final = 256 * 1024  # bytes
 
 
 class Unclear(Exception):
     """The backend's error has several causes."""
+
+
+MISSING: Final = (PathNotFound, NotADirectory, Unclear)
+"""What may be said of a path because it, or something above it, is not there."""
 
 
 class Backend:
@@ -56,6 +68,19 @@ class Backend:
             raise Unsupported("the executor cannot list")
         data = await self._json(Operation.LIST, listing.request, directory)
         return await asyncio.to_thread(children, data, listing, directory)
+
+    async def has_workspace(self) -> bool | None:
+        """Whether the workspace is there; None if the profile has no way to tell."""
+        try:
+            if self.profile.list is not None:
+                await self.listed(WorkspacePath.ROOT)
+            elif self.profile.exists is not None:
+                await self._json(Operation.EXISTS, self.profile.exists, WorkspacePath.ROOT)
+            else:
+                return None
+        except MISSING:
+            return False
+        return True
 
     async def stat(self, path: WorkspacePath) -> Entry:
         """The entry at *path*, links followed."""
@@ -85,7 +110,7 @@ class Backend:
         data = await self._json(Operation.DOWNLOAD, self.profile.download.request, path)
         told = await asyncio.to_thread(content_of, data, content)
         entry = Entry(path, Kind.FILE, len(told), None, mode=0)
-        return Body(entry, 0, len(told), _at_once(told))
+        return Body(entry, 0, len(told), _in_pieces(told))
 
     @asynccontextmanager
     async def _downloaded(self, path: WorkspacePath, asked: str | None) -> AsyncIterator[Reply]:
@@ -178,6 +203,6 @@ def _changed_ns(reply: Reply) -> int | None:
         return None
 
 
-async def _at_once(content: bytes) -> AsyncIterator[bytes]:
-    if content:
-        yield content
+async def _in_pieces(content: bytes) -> AsyncIterator[bytes]:
+    for first in range(0, len(content), _PIECE):
+        yield content[first : first + _PIECE]

@@ -71,10 +71,10 @@ class HttpProfileConfig(RemoteConfig):
         profile: Profile = read_profile(self.profile)
         if self.token is not None and profile.auth is None:
             raise PydanticCustomError("token", "the profile has no `auth` for a token")
-        if profile.list is None and _WORKSPACE in self.root:
+        if profile.list is None and profile.exists is None and _WORKSPACE in self.root:
             hint = (
-                "`root` cannot hold {{workspace}}: this profile has no `list` that could tell a "
-                "missing workspace from a missing file"
+                "`root` cannot hold {{workspace}}: this profile has neither `list` nor `exists` to "
+                "tell a missing workspace from a missing file"
             )
             raise PydanticCustomError("root", hint)
         return self

@@ -10,10 +10,10 @@ from gateway.domain.paths import WorkspacePath
 from gateway.executors.base import (
     EVERYTHING,
     Capabilities,
-    Executor,
     FileStream,
     Health,
     Links,
+    Plugin,
     Selection,
     Walk,
     Wanted,
@@ -28,7 +28,7 @@ from gateway.executors.http_profile.reading import read_profile
 from gateway.executors.http_profile.workspace import Workspace
 
 
-class HttpProfile(Executor):
+class HttpProfile(Plugin):
     """Reaches the backends that *profile* describes, through the connections of one *engine*."""
 
     Config = HttpProfileConfig
@@ -47,6 +47,7 @@ class HttpProfile(Executor):
             raw_names=False,
             links=Links.HIDDEN,
             proof=declared.proof,
+            isolates=declared.isolates,
         )
 
     @classmethod

@@ -31,6 +31,7 @@ class Operation(StrEnum):
     """What was asked for when an error came."""
 
     LIST = "list"
+    EXISTS = "exists"
     STAT = "stat"
     DOWNLOAD = "download"
 
@@ -177,13 +178,19 @@ class Declared(Section):
     ranges: bool = False
     versions: bool = False
     proof: Proof = Proof.LENGTH
+    isolates: bool = True
 
 
 class Profile(Section):
-    """A whole profile."""
+    """A whole profile.
+
+    *exists* is answered with 200 for a directory that is there: without a *list*, nothing else
+    tells a missing workspace from a missing file.
+    """
 
     auth: Auth | None = None
     list: Listing | None = None
+    exists: Request | None = None
     stat: Stat | None = None
     download: Download
     errors: tuple[Rule, ...] = ()
@@ -196,8 +203,10 @@ class Profile(Section):
             raise PydanticCustomError("profile", "`means: unclear` needs a `list`")
         if self.list is not None and (self.list.links is Links.AS_FILES) != (self.stat is not None):
             raise PydanticCustomError("profile", "`stat` goes with `links: as_files` in `list`")
-        if self.download.content is not None and self.capabilities != Declared():
-            raise PydanticCustomError(
-                "profile", "`capabilities` are of downloads without `content`"
-            )
+        if self.list is not None and self.exists is not None:
+            raise PydanticCustomError("profile", "`exists` is for profiles without a `list`")
+        declared = self.capabilities
+        if self.download.content is not None and (declared.ranges or declared.versions):
+            hint = "`ranges` and `versions` are of downloads without `content`"
+            raise PydanticCustomError("profile", hint)
         return self

@@ -7,7 +7,6 @@ from typing import Final
 
 from gateway.domain.errors import (
     GatewayError,
-    NotADirectory,
     NotAFile,
     NotReadable,
     PathNotFound,
@@ -16,11 +15,10 @@ from gateway.domain.model import Entry, Kind
 from gateway.domain.paths import LONGEST_PATH, WorkspacePath
 from gateway.executors.engines.remote_stream import Body
 from gateway.executors.http_profile.answers import VERDICTS
-from gateway.executors.http_profile.backend import Backend, Unclear
+from gateway.executors.http_profile.backend import MISSING, Backend, Unclear
 from gateway.executors.http_profile.profile import Links, Means, Operation
 
 _AT_ONCE: Final = 4  # stat requests for one listing
-_MISSING = (PathNotFound, NotADirectory, Unclear)
 
 
 class Workspace:
@@ -33,7 +31,7 @@ class Workspace:
         """The direct children of *directory*; raises what `Executor.walk` raises."""
         try:
             listed = await self._backend.listed(directory)
-        except _MISSING as exc:
+        except MISSING as exc:
             raise await self._verdict(directory, Operation.LIST, exc) from exc
         return await self._resolved(listed)
 
@@ -42,12 +40,12 @@ class Workspace:
         self, path: WorkspacePath, first: int, count: int | None
     ) -> AsyncIterator[Body]:
         """The file at *path*; entering raises what `Executor.open` raises."""
-        if not path.parts:
+        if not path.parts and await self._backend.has_workspace():
             raise NotAFile("not a file")
         async with AsyncExitStack() as stack:
             try:
                 body = await stack.enter_async_context(self._backend.content(path, first, count))
-            except _MISSING as exc:
+            except MISSING as exc:
                 raise await self._verdict(path, Operation.DOWNLOAD, exc) from exc
             yield body
 
@@ -63,11 +61,8 @@ class Workspace:
         if isinstance(said, Unclear):
             return await self._seen(path, operation)
         assert isinstance(said, GatewayError)
-        if isinstance(said, PathNotFound) and self._backend.profile.list is not None:
-            try:
-                await self._backend.listed(WorkspacePath.ROOT)
-            except _MISSING:
-                return VERDICTS[Means.WORKSPACE_GONE]()
+        if isinstance(said, PathNotFound) and await self._backend.has_workspace() is False:
+            return VERDICTS[Means.WORKSPACE_GONE]()
         return said
 
     async def _seen(self, path: WorkspacePath, operation: Operation) -> GatewayError:
@@ -80,7 +75,7 @@ class Workspace:
             directory = WorkspacePath(path.parts[:end])
             try:
                 listed = await self._backend.listed(directory)
-            except _MISSING:
+            except MISSING:
                 if not end:
                     return VERDICTS[Means.WORKSPACE_GONE]()
                 if end == last:
@@ -122,7 +117,7 @@ class Workspace:
     async def _followed(self, listed: Entry) -> Entry:
         try:
             found = await self._backend.stat(listed.path)
-        except (*_MISSING, NotReadable):
+        except (*MISSING, NotReadable):
             return listed._replace(kind=Kind.UNKNOWN, size=None, problem="not readable")
         is_link = (found.kind, found.size) != (listed.kind, listed.size)
         return found._replace(is_link=is_link)
