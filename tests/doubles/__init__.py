@@ -1,0 +1,1 @@
+"""Small real servers that speak like backends which cannot be installed here."""

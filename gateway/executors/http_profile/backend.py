@@ -41,7 +41,7 @@ class Unclear(Exception):
     """The backend's error has several causes."""
 
 
-MISSING: Final = (PathNotFound, NotADirectory, Unclear)
+NOT_THERE: Final = (PathNotFound, NotADirectory, Unclear)
 """What may be said of a path because it, or something above it, is not there."""
 
 
@@ -78,7 +78,7 @@ class Backend:
                 await self._json(Operation.EXISTS, self.profile.exists, WorkspacePath.ROOT)
             else:
                 return None
-        except MISSING:
+        except NOT_THERE:
             return False
         return True
 

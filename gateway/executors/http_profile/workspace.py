@@ -15,7 +15,7 @@ from gateway.domain.model import Entry, Kind
 from gateway.domain.paths import LONGEST_PATH, WorkspacePath
 from gateway.executors.engines.remote_stream import Body
 from gateway.executors.http_profile.answers import VERDICTS
-from gateway.executors.http_profile.backend import MISSING, Backend, Unclear
+from gateway.executors.http_profile.backend import NOT_THERE, Backend, Unclear
 from gateway.executors.http_profile.profile import Links, Means, Operation
 
 _AT_ONCE: Final = 4  # stat requests for one listing
@@ -31,7 +31,7 @@ class Workspace:
         """The direct children of *directory*; raises what `Executor.walk` raises."""
         try:
             listed = await self._backend.listed(directory)
-        except MISSING as exc:
+        except NOT_THERE as exc:
             raise await self._verdict(directory, Operation.LIST, exc) from exc
         return await self._resolved(listed)
 
@@ -45,7 +45,7 @@ class Workspace:
         async with AsyncExitStack() as stack:
             try:
                 body = await stack.enter_async_context(self._backend.content(path, first, count))
-            except MISSING as exc:
+            except NOT_THERE as exc:
                 raise await self._verdict(path, Operation.DOWNLOAD, exc) from exc
             yield body
 
@@ -75,7 +75,7 @@ class Workspace:
             directory = WorkspacePath(path.parts[:end])
             try:
                 listed = await self._backend.listed(directory)
-            except MISSING:
+            except NOT_THERE:
                 if not end:
                     return VERDICTS[Means.WORKSPACE_GONE]()
                 if end == last:
@@ -117,7 +117,7 @@ class Workspace:
     async def _followed(self, listed: Entry) -> Entry:
         try:
             found = await self._backend.stat(listed.path)
-        except (*MISSING, NotReadable):
+        except (*NOT_THERE, NotReadable):
             return listed._replace(kind=Kind.UNKNOWN, size=None, problem="not readable")
         is_link = (found.kind, found.size) != (listed.kind, listed.size)
         return found._replace(is_link=is_link)
