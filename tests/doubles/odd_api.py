@@ -26,6 +26,7 @@ download:
   content: {at: /reply/content, encoding: base64}
 errors:
   - {answer: {at: /reply/code, equals: 2}, means: path_not_found}
+  - {answer: {at: /reply/code, equals: 36}, means: path_not_found}
   - {answer: {at: /reply/code, equals: 20}, means: not_a_directory}
   - {answer: {at: /reply/code, equals: 21}, means: not_a_file}
 """
@@ -59,7 +60,7 @@ async def odd_api(root: Path) -> AsyncIterator[str]:
         return web.json_response({"reply": {"content": base64.b64encode(content).decode()}})
 
     async with serving(
-        web.get("/{workspace}/tree/{path:.*}", tree), web.post("/{workspace}/read", read)
+        web.get("/{workspace}/tree/{path:[\\s\\S]*}", tree), web.post("/{workspace}/read", read)
     ) as url:
         yield url
 

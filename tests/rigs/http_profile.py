@@ -69,6 +69,7 @@ async def aio(tmp_path: Path) -> AsyncIterator[Rig]:
 @asynccontextmanager
 async def own(tmp_path: Path) -> AsyncIterator[Rig]:
     """Each workspace at a URL of its own."""
+    tmp_path.mkdir(exist_ok=True)
     file = tmp_path / "odd.yaml"
     file.write_text(odd_api.PROFILE)
     async with (
