@@ -112,6 +112,8 @@ def _validated(
 
 def _place(loc: Loc, data: object, *, missing: bool) -> Loc:
     """Drop from *loc* what pydantic adds for its own use, such as the tag of a union."""
+    if not loc:
+        return loc
     *parts, last = loc
     place: list[int | str] = []
     for part in parts:

@@ -23,12 +23,12 @@ _LABEL = re.compile(r"[a-z0-9_-]{1,63}")
 def _url(text: str) -> str:
     checked_url(text.replace(_WORKSPACE, "w"))
     if _WORKSPACE in text and text.startswith("unix:"):
-        raise PydanticCustomError("url", "cannot have {{workspace}} in a unix: address")
+        raise PydanticCustomError("url", "cannot have {workspace} in a unix: address")
     authority = urlsplit(text).netloc
     if "{" in authority and not _HOST.fullmatch(authority):
         hint = (
-            "must have a domain of yours behind {{workspace}}, in small letters, as in "
-            "http://{{workspace}}.sandboxes:2468; without it a client could name any host"
+            "must have a domain of yours behind {workspace}, in small letters, as in "
+            "http://{workspace}.sandboxes:2468; without it a client could name any host"
         )
         raise PydanticCustomError("url", hint)
     return text
@@ -39,7 +39,7 @@ def _root(text: str) -> str:
     if not plain.startswith("/") or posixpath.normpath(plain) != plain or plain.startswith("//"):
         raise PydanticCustomError("root", "must be an absolute path without . or .., as /workspace")
     if {"{", "}", "\0"} & set(plain):
-        raise PydanticCustomError("root", "may hold {{workspace}} and no other braces")
+        raise PydanticCustomError("root", "may hold {workspace} and no other braces")
     return text
 
 
@@ -73,7 +73,7 @@ class HttpProfileConfig(RemoteConfig):
             raise PydanticCustomError("token", "the profile has no `auth` for a token")
         if profile.list is None and profile.exists is None and _WORKSPACE in self.root:
             hint = (
-                "`root` cannot hold {{workspace}}: this profile has neither `list` nor `exists` to "
+                "`root` cannot hold {workspace}: this profile has neither `list` nor `exists` to "
                 "tell a missing workspace from a missing file"
             )
             raise PydanticCustomError("root", hint)

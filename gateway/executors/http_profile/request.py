@@ -23,7 +23,7 @@ def _template(text: str) -> str:
     if unknown:
         reason = {"name": "{" + unknown[0] + "}"}
         raise PydanticCustomError(
-            "placeholder", "no placeholder {name}; there are {{path}} and {{workspace}}", reason
+            "placeholder", "no placeholder {name}; there are {path} and {workspace}", reason
         )
     return text
 
@@ -34,7 +34,7 @@ def _path(text: str) -> str:
     for segment in text[1:].split("/"):
         if segment in (".", "..") or not _SEGMENT.fullmatch(_without_placeholder(segment)):
             hint = (
-                "must be percent-encoded, without a query; {{path}} and {{workspace}} stand for a "
+                "must be percent-encoded, without a query; {path} and {workspace} stand for a "
                 "whole segment each"
             )
             raise PydanticCustomError("request_path", hint)
