@@ -37,10 +37,14 @@ def openat2() -> None:
 
 def backend(path: str) -> str:
     """The test talks to the program at *path* below `.backends`; returns where it is."""
-    found = _BACKENDS / path
-    if not os.access(found, os.X_OK):
+    if not has_backend(path):
         missing(f"needs {path}: make backends")
-    return str(found)
+    return str(_BACKENDS / path)
+
+
+def has_backend(path: str) -> bool:
+    """Whether `make backends` could install the program at *path*."""
+    return os.access(_BACKENDS / path, os.X_OK)
 
 
 def missing(reason: str) -> None:
