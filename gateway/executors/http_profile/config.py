@@ -22,8 +22,8 @@ _LABEL = re.compile(r"[a-z0-9_-]{1,63}")
 
 def _url(text: str) -> str:
     checked_url(text.replace(_WORKSPACE, "w"))
-    if _WORKSPACE in text and text.startswith("unix:"):
-        raise PydanticCustomError("url", "cannot have {workspace} in a unix: address")
+    if _WORKSPACE in text and not text.startswith(("http://", "https://")):
+        raise PydanticCustomError("url", "can have {workspace} only in http://… and https://…")
     authority = urlsplit(text).netloc
     if "{" in authority and not _HOST.fullmatch(authority):
         hint = (

@@ -177,6 +177,7 @@ def test_no_two_workspaces_share_a_host(workspace):
         "http://user@{workspace}.example",
         "http://{workspace}.Example",
         "unix:///run/{workspace}.sock",
+        "vsock+unix:///run/{workspace}.sock?port=52",
         "{workspace}://host",
         "http://host/?q={workspace}",
         "http://{session}.example",
