@@ -2,13 +2,16 @@
 
 import atexit
 import os
+import random
 import socket
 import subprocess
 import tempfile
 import time
 import urllib.request
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
+from typing import IO
 
 from tests import needs
 
@@ -40,24 +43,30 @@ def openhands() -> str:
     port = _free_port()
     command = [needs.backend("openhands/bin/python"), "-m", "openhands.agent_server"]
     address = ["--host", "127.0.0.1", "--port", str(port)]
-    return _started([*command, *address], port, "/alive", {"SESSION_API_KEY": TOKEN})
+    # Without this a library of it asks the network while it is imported, and when that fails its
+    # log sometimes meets its own half-made imports.
+    environment = {"SESSION_API_KEY": TOKEN, "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
+    return _started([*command, *address], port, "/alive", environment)
 
 
 def _started(command: list[str], port: int, health: str, environment: dict[str, str]) -> str:
     home = tempfile.TemporaryDirectory()
+    log = open(os.path.join(home.name, "stderr.log"), "w+b")  # noqa: SIM115  # ends with the program
     process = subprocess.Popen(
         command,
         cwd=home.name,
         env={"PATH": os.environ["PATH"], "HOME": home.name, "LANG": "C.UTF-8", **environment},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+        stderr=log,
     )
-    atexit.register(_ended, process, home)
+    atexit.register(_ended, process, log, home)
     url = f"http://127.0.0.1:{port}"
     deadline = time.monotonic() + _STARTING_S
     while not _answers(url + health):
-        assert process.poll() is None, f"{Path(command[0]).name} ended: {process.returncode}"
+        if process.poll() is not None:
+            log.seek(0)
+            raise AssertionError(f"{command[0]} ended: {log.read()[-2000:].decode()}")
         assert time.monotonic() < deadline, f"{Path(command[0]).name} does not answer"
         time.sleep(0.2)
     return url
@@ -71,17 +80,23 @@ def _answers(url: str) -> bool:
         return False
 
 
-def _ended(process: subprocess.Popen[bytes], home: "tempfile.TemporaryDirectory[str]") -> None:
+def _ended(
+    process: subprocess.Popen[bytes], log: IO[bytes], home: "tempfile.TemporaryDirectory[str]"
+) -> None:
     process.terminate()
     try:
         process.wait(10)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
+    log.close()
     home.cleanup()
 
 
 def _free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
+    """Below those that the kernel gives to connections: a program may be slow to take it."""
+    while True:
+        port = random.randrange(20_000, 32_000)
+        with socket.socket() as taken, suppress(OSError):
+            taken.bind(("127.0.0.1", port))
+            return port
