@@ -7,13 +7,16 @@ BIN := $(VENV)/bin
 RUN := $(VENV)/.run-installed
 DEV := $(VENV)/.dev-installed
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test backends lint bench clean
 
 demo: $(RUN)  ## serve a sample workspace on 127.0.0.1:$(PORT)
 	@$(BIN)/workspace-gateway demo --port $(PORT)
 
 test: $(DEV)  ## everything that can be tested on this machine
 	$(BIN)/python -m pytest $(ARGS)
+
+backends:  ## real programs that tests talk to; without them those tests are skipped
+	PYTHON=$(PYTHON) tests/backends.sh
 
 lint: $(DEV)  ## style, types, floors
 	$(BIN)/ruff check .
@@ -26,7 +29,7 @@ bench: $(DEV)  ## side by side with the peers; takes a while
 	$(BIN)/python -m tests.benchmarks $(ARGS)
 
 clean:
-	rm -rf $(VENV) .demo .bench
+	rm -rf $(VENV) .demo .bench .backends
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

@@ -2,10 +2,13 @@
 
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 
 from gateway.executors.local.openat2 import kernel_has_openat2
+
+_BACKENDS = Path(__file__).parent.parent / ".backends"
 
 
 def root() -> None:
@@ -30,6 +33,18 @@ def openat2() -> None:
             missing("needs a kernel with openat2")
     finally:
         os.close(here)
+
+
+def backend(path: str) -> str:
+    """The test talks to the program at *path* below `.backends`; returns where it is."""
+    if not has_backend(path):
+        missing(f"needs {path}: make backends")
+    return str(_BACKENDS / path)
+
+
+def has_backend(path: str) -> bool:
+    """Whether `make backends` could install the program at *path*."""
+    return os.access(_BACKENDS / path, os.X_OK)
 
 
 def missing(reason: str) -> None:

@@ -8,7 +8,7 @@ from gateway.cli.lazy import LazyGroup, Table
 
 COMMANDS: Table = {
     "serve": ("gateway.cli.serve:serve", "Run the gateway."),
-    "sidecar": ("gateway.cli.sidecar:sidecar", "Serve a sandbox host's workspaces to a gateway."),
+    "sidecar": ("gateway.cli.sidecar:sidecar", "Serve the workspaces of this host to a gateway."),
     "demo": ("gateway.cli.demo:demo", "Run the gateway on a sample workspace."),
     "check": ("gateway.cli.check:check", "Report every problem of a config."),
     "config": ("gateway.cli.config_command:config", "Print the schema, a config, a start."),

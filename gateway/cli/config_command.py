@@ -3,6 +3,7 @@
 import json
 
 import click
+from pydantic import BaseModel
 
 from gateway.cli.config_file import ExecutorModels, config_option, read_config
 from gateway.config.load import default_text
@@ -23,11 +24,13 @@ Examples:
   workspace-gateway config schema > gateway.schema.json
   # then, in the first line of the config, for editors with a YAML language server:
   # yaml-language-server: $schema=gateway.schema.json
+  workspace-gateway config schema --profile > profile.schema.json
 """
 )
-def schema() -> None:
+@click.option("--profile", is_flag=True, help="Of the profile of an http_profile executor.")
+def schema(profile: bool) -> None:
     """Print the JSON Schema of the config, for editors."""
-    click.echo(json.dumps(config_model(ExecutorModels()).model_json_schema(), indent=2))
+    click.echo(json.dumps(_schema_model(profile).model_json_schema(), indent=2))
 
 
 @config.command(
@@ -56,3 +59,12 @@ Examples:
 def init() -> None:
     """Print the annotated default, to start a config from."""
     click.echo(default_text(), nl=False)
+
+
+def _schema_model(profile: bool) -> type[BaseModel]:
+    if not profile:
+        return config_model(ExecutorModels())
+    # Here, because the other commands need not wait for an HTTP client to be imported.
+    from gateway.executors.http_profile.profile import Profile
+
+    return Profile

@@ -44,10 +44,11 @@ A token:
     help="What the gateway has to present; SIGHUP reads it again.",
 )
 def sidecar(root: str, listen: str, token_file: str) -> int:
-    """Serve the workspaces of this host to a gateway, whose executor of type `gateway` asks.
+    """Serve the workspaces of this host to a gateway.
 
-    It is a gateway with the default limits, whatever the other one's are, and one key: the token.
-    Requests are counted per key there, not here.
+    That gateway asks by an executor of type `gateway`. A sidecar is a gateway itself, with the
+    default limits, whatever the other one's are, and one key, the token. How many requests a client
+    may make is counted over there.
     """
     try:
         address = parse_address(listen)

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from importlib.resources import files
+from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -14,6 +15,8 @@ from gateway.config.wording import say
 
 Executors = Mapping[str, type[BaseModel]]
 """The config models of the known executor types; only those that a config names are looked up."""
+
+Model = TypeVar("Model", bound=BaseModel)
 
 _NOTHING = object()
 
@@ -29,6 +32,16 @@ def from_mapping(data: Mapping[str, object], executors: Executors, source: str) 
     *data* is made of what JSON knows; *source* stands where a file's name would.
     """
     return _config(Document(source, dict(data)), executors)
+
+
+def read_model(document: Document, model: type[Model]) -> Model:
+    """Return what *document* says as a *model*; raise `ConfigError` with all that is wrong."""
+    data = document.data
+    if not isinstance(data, dict):
+        raise ConfigError([*document.problems, document.problem((), "must be a mapping")])
+    problems = list(document.problems)
+    found = _validated(model, data, document, document.unread, problems)
+    return _sound(found, problems)
 
 
 def default_text() -> str:
@@ -55,10 +68,13 @@ def _config(document: Document, executors: Executors) -> Config:
     for finding in cross_check(data, executors):
         problems.append(document.problem(finding.loc, finding.message))
         covered.add(finding.covers)
-    config = _validated(model, data, document, covered, problems)
-    if config is None or problems:
+    return _sound(_validated(model, _placed(data), document, covered, problems), problems)
+
+
+def _sound(found: Model | None, problems: list[Problem]) -> Model:
+    if found is None or problems:
         raise ConfigError(sorted(problems, key=lambda problem: problem.line or 0))
-    return config
+    return found
 
 
 def _placed(data: Mapping[str, object]) -> Mapping[str, object]:
@@ -71,17 +87,17 @@ def _placed(data: Mapping[str, object]) -> Mapping[str, object]:
 
 
 def _validated(
-    model: type[Config],
+    model: type[Model],
     data: Mapping[str, object],
     document: Document,
     covered: set[Loc],
     problems: list[Problem],
-) -> Config | None:
-    """Return the config, or add what the models object to, unless it is *covered*."""
+) -> Model | None:
+    """Return the model, or add what the models object to, unless it is *covered*."""
     try:
         # By way of JSON: pydantic's strict mode takes lists for tuples and text for enums there,
         # and still no "1" for 1.
-        return model.model_validate_json(json.dumps(_placed(data)), strict=True)
+        return model.model_validate_json(json.dumps(data), strict=True)
     except ValidationError as exc:
         for error in exc.errors(include_url=False):
             if error["type"] == "too_short" and error["input"]:
@@ -96,6 +112,8 @@ def _validated(
 
 def _place(loc: Loc, data: object, *, missing: bool) -> Loc:
     """Drop from *loc* what pydantic adds for its own use, such as the tag of a union."""
+    if not loc:
+        return loc
     *parts, last = loc
     place: list[int | str] = []
     for part in parts:

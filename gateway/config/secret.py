@@ -17,7 +17,7 @@ class Secret(BaseModel):
     @model_validator(mode="after")
     def _is_there(self) -> "Secret":
         if (self.env is None) == (self.file is None):
-            raise PydanticCustomError("secret", "must be {{env: NAME}} or {{file: PATH}}")
+            raise PydanticCustomError("secret", "must be {env: NAME} or {file: PATH}")
         try:
             self.read()
         except OSError as exc:

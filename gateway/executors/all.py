@@ -2,6 +2,7 @@
 
 EXECUTORS: dict[str, str] = {
     "gateway": "gateway.executors.gateway.gateway:Gateway",
+    "http_profile": "gateway.executors.http_profile.http_profile:HttpProfile",
     "local": "gateway.executors.local.local:Local",
     "firecracker": "gateway.executors.firecracker.firecracker:Firecracker",
 }

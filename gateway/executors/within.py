@@ -10,32 +10,39 @@ T = TypeVar("T")
 async def within(seconds: float, coroutine: Coroutine[Any, Any, T]) -> T:
     """Await *coroutine*; raise TimeoutError if it takes longer than *seconds*.
 
-    It runs until it has to wait for the first time before a timer is set up: what is answered from
-    memory, as most small files are, never has to.
+    What is answered from memory, as most small files are, sets up no timer.
     """
-    try:
-        waits_for = coroutine.send(None)
-    except StopIteration as done:
-        result: T = done.value
-        return result
+    begun = Begun(coroutine)
+    if begun.is_done:
+        return await begun
     async with asyncio.timeout(seconds):
-        return await _Rest(coroutine, waits_for)
+        return await begun
 
 
-class _Rest(Generic[T]):
-    """Awaits a coroutine that waits already."""
+class Begun(Generic[T]):
+    """A coroutine that has run to its end, or until it has to wait for the first time.
 
-    def __init__(self, coroutine: Coroutine[Any, Any, T], waits_for: object) -> None:
+    It has to be awaited in the same task, once; what it raises at once is raised when it is made.
+    """
+
+    def __init__(self, coroutine: Coroutine[Any, Any, T]) -> None:
         self._coroutine = coroutine
-        self._waits_for = waits_for
+        try:
+            self._waits_for = coroutine.send(None)
+            self.is_done = False
+        except StopIteration as done:
+            self._result: T = done.value
+            self.is_done = True
 
     def __await__(self) -> Generator[object, Any, T]:
+        if self.is_done:
+            return self._result
         coroutine, waits_for = self._coroutine, self._waits_for
         while True:
             try:
                 try:
                     sent = yield waits_for
-                except BaseException as exc:  # noqa: BLE001 - it is the coroutine's to handle
+                except BaseException as exc:  # noqa: BLE001  # it is the coroutine's to handle
                     waits_for = coroutine.throw(exc)
                 else:
                     waits_for = coroutine.send(sent)

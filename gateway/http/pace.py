@@ -4,10 +4,13 @@ import asyncio
 import fcntl
 import struct
 import termios
-from collections.abc import Awaitable
+from collections.abc import Coroutine
 from dataclasses import dataclass
+from typing import Any
 
 from aiohttp import web
+
+from gateway.executors.within import Begun
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +56,15 @@ class Pace:
         """Count *count* bytes that are on their way to the reader."""
         self._sent += count
 
-    async def wait(self, ready: Awaitable[None]) -> None:
+    async def wait(self, ready: Coroutine[Any, Any, None]) -> None:
         """Wait until there is room for more; raise `ConnectionAbortedError` if it is too slow."""
+        waiting = Begun(ready)
+        if waiting.is_done:
+            return
         watch = _Watch(self, self._limits.idle_timeout_s, self._waited_s)
         try:
             async with watch.deadline:
-                await ready
+                await waiting
         except TimeoutError:
             raise ConnectionAbortedError("the reader is too slow") from None
         finally:

@@ -107,13 +107,14 @@ async def test_a_link_that_leads_nowhere_does_not_end_the_listing(rig: Rig) -> N
 
 
 async def test_a_link_is_not_told_from_what_it_leads_to(rig: Rig) -> None:
+    """Or only now and then, where a backend's answers happen to differ."""
     needs(rig, Links.HIDDEN)
     rig.plant({**FILES, **INSIDE})
 
     entries = told(await listed(rig, depth=1))
 
-    assert entries[b"l-dir"][:2] == (Kind.DIRECTORY, False)
+    assert entries[b"l-dir"][0] is Kind.DIRECTORY
     for name in (b"l-file", b"l-link"):
-        kind, is_link, size = entries[name]
-        assert (kind, is_link) == (Kind.FILE, False)
+        kind, _, size = entries[name]
+        assert kind is Kind.FILE
         assert size in (5, None)

@@ -1,5 +1,6 @@
 """Gateway, sidecar, files: what a client gets through both is what it would get at the files."""
 
+import asyncio
 import os
 import re
 import signal
@@ -292,6 +293,18 @@ def test_it_listens_on_vsock(tmp_path: Path) -> None:
                 pytest.skip("needs the kernel module vsock_loopback")
             client.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
             assert client.recv(100).startswith(b"HTTP/1.1 200 ")
+
+
+def test_the_loop_that_knows_vsock_serves_as_well(workspaces: Path) -> None:
+    """uvloop does not know it; there the sidecar runs on asyncio's own loop."""
+
+    async def asked() -> list[bytes]:
+        async with running(workspaces) as gateway:
+            small = await gateway.file("out/empty")
+            return [small.body, (await gateway.file("out/numbers.txt")).body]
+
+    with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
+        assert runner.run(asked()) == [b"", NUMBERS]
 
 
 def refused(*arguments: str) -> str:

@@ -263,7 +263,7 @@ def test_who_shall_wait_is_told_how_long() -> None:
     from gateway.http.errors import headers_of
 
     assert headers_of(TooManyRequests("x", "y", 7))["Retry-After"] == "7"
-    assert headers_of(TooManyRequests("x", "y", 0)) == {"Retry-After": "1"}
+    assert headers_of(TooManyRequests("x", "y", 0))["Retry-After"] == "1"
 
 
 # --- deadlines (row 37) ---------------------------------------------------------------------------

@@ -19,7 +19,8 @@ _PORT = re.compile(r"port=([1-9][0-9]{0,9})")
 _MOST_PORT = 2**32 - 2  # VMADDR_PORT_ANY is one more
 
 
-def _url(text: str) -> str:
+def checked_url(text: str) -> str:
+    """Return *text* if a backend can be reached there; else raise what pydantic shows."""
     try:
         url = URL(text)
     except ValueError:
@@ -78,7 +79,7 @@ class RemoteConfig(ExecutorConfig):
     microVM `vsock+unix:///path/to/v.sock?port=52`, which is the unix socket of its vsock device.
     """
 
-    url: Annotated[str, AfterValidator(_url)]
+    url: Annotated[str, AfterValidator(checked_url)]
     token: Secret | None = None
     tls: Tls | None = None
 

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Self, TypeVar
 
 import aiohttp
@@ -141,6 +142,10 @@ class RestEngine:
                 },
             )
 
+    def at(self, base: URL) -> Self:
+        """The same connections and headers, for a backend that is elsewhere."""
+        return type(self)(self._session, base, self._headers)
+
     @asynccontextmanager
     async def ask(
         self,
@@ -157,7 +162,8 @@ class RestEngine:
         response = await self._response(ask)
         try:
             if response.status not in expected:
-                raise _refusal(response.status, refusals or {})
+                known = (refusals or {}).get(response.status, partial(refusal, response.status))
+                raise known()
             yield Reply(response)
         finally:
             response.close() if not response.content.at_eof() else response.release()
@@ -191,9 +197,8 @@ class RestEngine:
             raise ProtocolFault("the executor's answer is malformed") from exc
 
 
-def _refusal(status: int, refusals: Mapping[int, Callable[[], GatewayError]]) -> GatewayError:
-    if status in refusals:
-        return refusals[status]()
+def refusal(status: int) -> GatewayError:
+    """What *status* means where the backend's protocol gives it no meaning of its own."""
     cause = ValueError(f"status {status}")
     error: GatewayError
     if status in (401, 403):

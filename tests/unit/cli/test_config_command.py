@@ -78,6 +78,14 @@ def test_the_schema_knows_the_executors():
     assert "root" in local
 
 
+def test_there_is_a_schema_of_profiles_too():
+    schema = json.loads(output("schema", "--profile"))
+
+    assert schema["required"] == ["download"]
+    assert {"list", "errors", "capabilities"} <= schema["properties"].keys()
+    assert "unclear" in schema["$defs"]["Means"]["enum"]
+
+
 def test_the_schema_takes_sizes_and_times_as_they_may_be_written():
     definitions = json.loads(output("schema"))["$defs"]
 

@@ -18,18 +18,24 @@ def test_results_and_errors_come_by_the_future() -> None:
 
 
 def test_no_more_threads_than_allowed_and_no_more_than_needed() -> None:
-    before = threading.active_count()
-    with Pool("test", 3) as pool:
+    gate = threading.Event()
+    with Pool("counted", 3) as pool:
         for _ in range(20):
             pool.submit(int).result()
             time.sleep(0.001)
-        assert threading.active_count() <= before + 2
+        few = threads_of("counted")
 
-        gate = threading.Event()
         waiting = [pool.submit(gate.wait) for _ in range(20)]
-        assert threading.active_count() == before + 3
+        many = threads_of("counted")
         gate.set()
         assert all(future.result() for future in waiting)
+
+    assert few <= 2
+    assert many == 3
+
+
+def threads_of(pool: str) -> int:
+    return sum(thread.name.startswith(f"{pool}-") for thread in threading.enumerate())
 
 
 def test_a_call_that_was_cancelled_in_the_queue_is_not_made() -> None:

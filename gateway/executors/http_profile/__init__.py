@@ -1,0 +1,1 @@
+"""Executor type `http_profile`: any list-and-download HTTP API, described in YAML."""

@@ -1,0 +1,124 @@
+"""The executor of type `http_profile`: any list-and-download HTTP API that a profile describes."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Self
+
+from gateway.domain.errors import GatewayError, ProtocolFault, StreamBroken
+from gateway.domain.paths import WorkspacePath
+from gateway.executors.base import (
+    EVERYTHING,
+    Capabilities,
+    FileStream,
+    Health,
+    Links,
+    Plugin,
+    Selection,
+    Walk,
+    Wanted,
+)
+from gateway.executors.engines.remote_stream import RemoteStream
+from gateway.executors.engines.rest import Ask, RestEngine
+from gateway.executors.engines.walking import DirectoryWalk
+from gateway.executors.http_profile.backend import Backend
+from gateway.executors.http_profile.config import HttpProfileConfig
+from gateway.executors.http_profile.profile import Profile
+from gateway.executors.http_profile.reading import read_profile
+from gateway.executors.http_profile.workspace import Workspace
+
+
+class HttpProfile(Plugin):
+    """Reaches the backends that *profile* describes, through the connections of one *engine*."""
+
+    Config = HttpProfileConfig
+
+    def __init__(
+        self, name: str, config: HttpProfileConfig, profile: Profile, engine: RestEngine
+    ) -> None:
+        super().__init__(name)
+        self._config = config
+        self._profile = profile
+        self._engine = engine
+        declared = profile.capabilities
+        self.capabilities = Capabilities(
+            ranges=declared.ranges,
+            versions=declared.versions,
+            raw_names=False,
+            links=Links.HIDDEN,
+            proof=declared.proof,
+            isolates=declared.isolates,
+        )
+
+    @classmethod
+    @asynccontextmanager
+    async def running(cls, name: str, config: HttpProfileConfig) -> AsyncIterator[Self]:
+        """Start with the profile as it is now; a later change of its file needs a reload."""
+        profile = read_profile(config.profile)
+        headers = {}
+        if profile.auth is not None and config.token is not None:
+            scheme = f"{profile.auth.scheme} " if profile.auth.scheme else ""
+            headers[profile.auth.header] = scheme + config.token.read()
+        somewhere = config.model_copy(update={"url": str(config.base("w"))})
+        async with RestEngine.running(somewhere, headers) as engine:
+            yield cls(name, config, profile, engine)
+
+    async def probe(self) -> Health:
+        """Ask for the profile's `health`, if it has one and there is one server to ask."""
+        details = {"profile": self._config.profile}
+        if self._profile.health is None or self._config.has_many_backends:
+            return Health(ready=True, details={**details, "asked": "no"})
+        try:
+            async with self._engine.ask(Ask("GET", self._profile.health.path)):
+                return Health(ready=True, details=details)
+        except GatewayError as exc:
+            return Health(ready=False, details={**details, "problem": exc.message})
+
+    @asynccontextmanager
+    async def open(
+        self, workspace: str, path: WorkspacePath, wanted: Wanted = EVERYTHING
+    ) -> AsyncIterator[FileStream]:
+        """Open the file at *path*; that its first bytes can be had is found out here."""
+        fetch = partial(self._workspace(workspace).content, path)
+        async with fetch(wanted.first, wanted.count) as body:
+            stream = RemoteStream(
+                self.name, body, fetch, seekable=self._profile.capabilities.ranges
+            )
+            try:
+                if body.entry.size != 0:
+                    await stream.read(body.first, 1)
+            except StreamBroken as exc:
+                raise ProtocolFault("the executor's answer was cut short") from exc
+            try:
+                yield stream
+            finally:
+                await stream.aclose()
+
+    @asynccontextmanager
+    async def walk(
+        self,
+        workspace: str,
+        path: WorkspacePath,
+        *,
+        depth: int,
+        after: WorkspacePath | None = None,
+        selection: Selection | None = None,
+    ) -> AsyncIterator[Walk]:
+        """Begin to list, with one request for each directory."""
+        place = self._workspace(workspace)
+        children = await place.children(path)
+        yield DirectoryWalk(
+            self.name,
+            path,
+            children,
+            place.children,
+            depth=depth,
+            after=after,
+            selection=selection,
+        )
+
+    def _workspace(self, workspace: str) -> Workspace:
+        many = self._config.has_many_backends
+        engine = self._engine.at(self._config.base(workspace)) if many else self._engine
+        root = self._config.directory(workspace)
+        return Workspace(Backend(self._profile, engine, workspace, root, own_host=many))

@@ -1,0 +1,188 @@
+"""The config of an `http_profile`: mistakes with their places, and where each workspace is."""
+
+import pytest
+from pydantic import ValidationError
+
+from gateway.cli.config_file import ExecutorModels
+from gateway.config.errors import ConfigError
+from gateway.config.load import from_mapping
+from gateway.domain.errors import WorkspaceGone
+from gateway.executors.http_profile.config import HttpProfileConfig
+from gateway.executors.http_profile.reading import read_profile, shipped
+from tests.rigs.http_profile import RIGS
+
+GOOD = """
+download:
+  request: {path: /read, query: {path: "{path}"}}
+"""
+
+
+def config(**changes) -> HttpProfileConfig:
+    return HttpProfileConfig.model_validate(
+        {"type": "http_profile", "profile": "sandbox-agent", "url": "http://127.0.0.1", **changes}
+    )
+
+
+def refusal(**changes) -> str:
+    with pytest.raises(ValidationError) as raised:
+        config(**changes)
+    return "; ".join(error["msg"] for error in raised.value.errors())
+
+
+def test_every_shipped_profile_is_tested_on_a_backend():
+    assert set(shipped()) == {*RIGS, "openhands"} - {"own"}
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_a_shipped_profile_can_be_named(name):
+    assert config(profile=name).profile == name
+
+
+def test_all_that_is_wrong_with_a_profile_is_said_with_its_lines(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text(
+        """\
+list:
+  request: {path: /ls, query: {dir: "{dir}"}}
+  entries: files
+  fields:
+    name: /name
+    directory: {at: /dir}
+    sice: /size
+    modified: {at: /m, format: unix}
+download:
+  request: {methot: GET, path: /read}
+errors:
+  - {means: path_not_found}
+  - {status: 404, means: missing}
+"""
+    )
+
+    with pytest.raises(ConfigError) as raised:
+        read_profile(str(file))
+
+    said = [str(problem).removeprefix(f"{file}:") for problem in raised.value.problems]
+    assert [line.partition(": must be one of")[0] for line in said] == [
+        "2: list.request.query.dir: no placeholder {dir}; there are {path} and {workspace}",
+        "3: list.entries: must be a JSON Pointer: empty for the whole answer, or /like/this",
+        "6: list.fields.directory: needs either `equals` or `starts_with`",
+        "7: list.fields.sice: unknown key (did you mean 'size'?)",
+        "8: list.fields.modified.format",
+        "10: download.request.methot: unknown key (did you mean 'method'?)",
+        "12: errors.0: needs `status`, `answer`, or both",
+        "13: errors.1.means",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (GOOD + "errors: [{status: 404, means: unclear}]", "`means: unclear` needs a `list`"),
+        (GOOD + "capabilities: {range: true}", "unknown key (did you mean 'ranges'?)"),
+        (GOOD + "errors: [{answer: {at: /a, equals: [1]}, means: unavailable}]", "must be text, a"),
+        (GOOD + "list: 3", "must be a mapping"),
+        ("- a", "must be a mapping"),
+        ("{}", "download: is missing"),
+        (
+            "download: {request: {path: /r}, content: {at: /c, encoding: text}}\n"
+            "capabilities: {ranges: true}",
+            "downloads without `content`",
+        ),
+    ],
+)
+def test_a_profile_that_contradicts_itself_is_refused(tmp_path, text, said):
+    file = tmp_path / "mine.yaml"
+    file.write_text(text)
+
+    assert said in refusal(profile=str(file))
+
+
+def test_a_mistake_in_a_profile_is_said_where_the_config_names_it(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("download: {}")
+    executor = {"type": "http_profile", "profile": str(file), "url": "http://box"}
+
+    with pytest.raises(ConfigError) as raised:
+        from_mapping({"executors": {"box": executor}}, ExecutorModels(), "gateway.yaml")
+
+    expected = f"executors.box.profile: {file}:1: download.request: is missing"
+    assert expected in str(raised.value)
+
+
+def test_an_unknown_profile_is_refused_with_a_suggestion():
+    said = refusal(profile="openhand")
+
+    assert "did you mean 'openhands'?" in said
+    assert "./openhand.yaml" in said
+
+
+def test_a_token_needs_a_place_in_the_profile(tmp_path, monkeypatch):
+    monkeypatch.setenv("TOKEN", "x")
+    file = tmp_path / "mine.yaml"
+    file.write_text(GOOD)
+
+    assert "no `auth`" in refusal(profile=str(file), token={"env": "TOKEN"})
+
+
+def test_a_root_of_its_own_needs_a_way_to_tell_that_it_is_missing(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text(GOOD)
+
+    assert "neither `list` nor `exists`" in refusal(profile=str(file), root="/w/{workspace}")
+
+
+@pytest.mark.parametrize("root", ["", "w", "/w/", "/w/..", "/./w", "//w", "/{x}", "/w\0", "/{"])
+def test_a_root_is_absolute_and_plain(root):
+    assert "must be an absolute path" in refusal(root=root) or "braces" in refusal(root=root)
+
+
+@pytest.mark.parametrize(
+    ("root", "expected"),
+    [("/", ""), ("/workspace", "/workspace"), ("/w/{workspace}/x", "/w/s1/x")],
+)
+def test_the_root_is_a_prefix(root, expected):
+    assert config(root=root).directory("s1") == expected
+
+
+@pytest.mark.parametrize(
+    ("url", "workspace", "expected"),
+    [
+        ("http://{workspace}.sandboxes:2468", "s1", "http://s1.sandboxes:2468"),
+        ("https://2468-{workspace}.dev.example", "a-b_c", "https://2468-a-b_c.dev.example"),
+        ("http://gate:81/{workspace}/api", "S_1", "http://gate:81/S_1/api"),
+        ("http://gate/{workspace}", "A" * 128, "http://gate/" + "A" * 128),
+    ],
+)
+def test_each_workspace_has_its_place(url, workspace, expected):
+    assert str(config(url=url).base(workspace)) == expected
+
+
+@pytest.mark.parametrize("workspace", ["S1", "s" * 64, "tEam"])
+def test_no_two_workspaces_share_a_host(workspace):
+    """Host names are the same in capitals and end at 63 characters."""
+    with pytest.raises(WorkspaceGone):
+        config(url="http://{workspace}.sandboxes:2468").base(workspace)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://{workspace}",  # a client would choose any host, or 2130706433, which is 127.0.0.1
+        "http://{workspace}:2468",
+        "http://127.0.0.{workspace}",
+        "http://{workspace}.0.0.1",
+        "http://{workspace}.1",
+        "http://host:{workspace}",
+        "http://{workspace}.{workspace}.example",
+        "http://user@{workspace}.example",
+        "http://{workspace}.Example",
+        "unix:///run/{workspace}.sock",
+        "vsock+unix:///run/{workspace}.sock?port=52",
+        "{workspace}://host",
+        "http://host/?q={workspace}",
+        "http://{session}.example",
+    ],
+)
+def test_a_client_names_no_host(url):
+    with pytest.raises(ValidationError):
+        config(url=url)
