@@ -1,7 +1,7 @@
 """List a workspace and open its files, for whoever may."""
 
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from types import TracebackType
 
@@ -58,21 +58,20 @@ class Workspaces:
             executor.open(session_id, path, wanted), self.bounds.file, principal, session_id, path
         )
 
-    @asynccontextmanager
-    async def listing(
+    def listing(
         self, principal: Principal, session_id: SessionId, wanted: Listed
-    ) -> AsyncIterator["Listing"]:
+    ) -> AbstractAsyncContextManager["Listing"]:
         """Begin a listing; raise `BadParameter` for a cursor that is none, and all verdicts."""
         _authorize(principal, session_id, Scope.FILES_READ)
         after = cursors.decode(wanted.cursor, wanted.path) if wanted.cursor is not None else None
-        async with self._placement.executor_of(session_id).walk(
+        walking = self._placement.executor_of(session_id).walk(
             session_id,
             wanted.path,
             depth=wanted.depth or self.bounds.depth,
             after=after,
             selection=wanted.selection,
-        ) as walk:
-            yield Listing(walk, wanted, self.bounds)
+        )
+        return _Listed(walking, wanted, self.bounds)
 
 
 class _Download(AbstractAsyncContextManager[FileStream]):
@@ -114,6 +113,28 @@ class _Download(AbstractAsyncContextManager[FileStream]):
         trace: TracebackType | None,
     ) -> None:
         await self._opening.__aexit__(kind, exc, trace)
+
+
+class _Listed(AbstractAsyncContextManager["Listing"]):
+    """A walk that is under way for one listing."""
+
+    def __init__(
+        self, walking: AbstractAsyncContextManager[Walk], wanted: Listed, bounds: Bounds
+    ) -> None:
+        self._walking = walking
+        self._wanted = wanted
+        self._bounds = bounds
+
+    async def __aenter__(self) -> "Listing":
+        return Listing(await self._walking.__aenter__(), self._wanted, self._bounds)
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        exc: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._walking.__aexit__(kind, exc, trace)
 
 
 class Listing:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from threading import Thread
 from typing import ClassVar, Literal, Self
 
@@ -27,7 +27,7 @@ from gateway.executors.local.helper import Helper
 from gateway.executors.local.opening import Opener, Opening
 from gateway.executors.local.pool import Pool
 from gateway.executors.local.readahead import ListedWalk, LocalWalk
-from gateway.executors.local.recent import RecentListings
+from gateway.executors.local.recent import RecentListings, State
 from gateway.executors.local.resolver import Resolver, Wish, choose
 from gateway.executors.local.root import Root
 from gateway.executors.local.walking import walk_batches
@@ -136,8 +136,7 @@ class Local(Plugin):
         """Open the regular file at *path*; a link on the way is followed if it stays inside."""
         return Opening(self._opener, workspace, path)
 
-    @asynccontextmanager
-    async def walk(
+    def walk(
         self,
         workspace: str,
         path: WorkspacePath,
@@ -145,15 +144,26 @@ class Local(Plugin):
         depth: int,
         after: WorkspacePath | None = None,
         selection: Selection | None = None,
-    ) -> AsyncIterator[Walk]:
+    ) -> AbstractAsyncContextManager[Walk]:
         """Begin to list what lies below *path*; a link on the way there is followed, too."""
         is_plain = depth == 1 and after is None and selection is None
-        recent = self._recent
-        entries = recent.listed(workspace, path) if is_plain else None
+        entries = self._recent.listed(workspace, path) if is_plain else None
         if entries is not None:
-            yield ListedWalk(self.name, entries)
-            return
-        state = recent.state(workspace, path) if is_plain else None
+            return nullcontext(ListedWalk(self.name, entries))
+        state = self._recent.state(workspace, path) if is_plain else None
+        return self._walked(workspace, path, depth, after, selection, state)
+
+    @asynccontextmanager
+    async def _walked(
+        self,
+        workspace: str,
+        path: WorkspacePath,
+        depth: int,
+        after: WorkspacePath | None,
+        selection: Selection | None,
+        state: State | None,
+    ) -> AsyncIterator[Walk]:
+        """A walk by the pool; what was in *state* before is remembered if it was short."""
         batches = walk_batches(
             self._resolver,
             lambda: self._root.open_session(workspace),
@@ -165,5 +175,5 @@ class Local(Plugin):
         )
         async with LocalWalk.begun(self.name, self._walkers, batches) as walk:
             if state is not None and walk.everything is not None:
-                recent.remember(workspace, path, state, walk.everything)
+                self._recent.remember(workspace, path, state, walk.everything)
             yield walk
