@@ -12,7 +12,7 @@ from typing import Any
 
 from aiohttp import web
 
-from tests.doubles.disk import serving
+from tests.doubles.serving import routed, serving
 
 TOKEN = "aio-token"
 _TYPES = {errno.ENOENT: "not_found", errno.EACCES: "permission_denied"}
@@ -22,9 +22,11 @@ _TYPES = {errno.ENOENT: "not_found", errno.EACCES: "permission_denied"}
 async def aio() -> AsyncIterator[str]:
     """Run it; yields its URL."""
     async with serving(
-        web.post("/v1/file/list", _list),
-        web.get("/v1/file/download", _download),
-        web.get("/v1/sandbox", _sandbox),
+        routed(
+            web.post("/v1/file/list", _list),
+            web.get("/v1/file/download", _download),
+            web.get("/v1/sandbox", _sandbox),
+        )
     ) as url:
         yield url
 

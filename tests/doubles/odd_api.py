@@ -10,7 +10,7 @@ from urllib.parse import unquote
 
 from aiohttp import web
 
-from tests.doubles.disk import serving
+from tests.doubles.serving import routed, serving
 
 PROFILE = """
 list:
@@ -60,7 +60,9 @@ async def odd_api(root: Path) -> AsyncIterator[str]:
         return web.json_response({"reply": {"content": base64.b64encode(content).decode()}})
 
     async with serving(
-        web.get("/{workspace}/tree/{path:[\\s\\S]*}", tree), web.post("/{workspace}/read", read)
+        routed(
+            web.get("/{workspace}/tree/{path:[\\s\\S]*}", tree), web.post("/{workspace}/read", read)
+        )
     ) as url:
         yield url
 

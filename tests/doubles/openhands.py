@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 from aiohttp import web
 
-from tests.doubles.disk import serving
+from tests.doubles.serving import routed, serving
 
 
 @asynccontextmanager
@@ -39,9 +39,11 @@ async def openhands(token: str) -> AsyncIterator[str]:
         return web.json_response({"items": [], "next_page_id": None})
 
     async with serving(
-        web.get("/alive", alive),
-        web.get("/api/file/download", download),
-        web.get("/api/file/search_subdirs", search_subdirs),
+        routed(
+            web.get("/alive", alive),
+            web.get("/api/file/download", download),
+            web.get("/api/file/search_subdirs", search_subdirs),
+        )
     ) as url:
         yield url
 

@@ -6,6 +6,13 @@ from contextlib import asynccontextmanager
 from aiohttp import web
 
 
+def routed(*routes: web.RouteDef) -> web.Application:
+    """An application of these routes."""
+    app = web.Application()
+    app.add_routes(routes)
+    return app
+
+
 @asynccontextmanager
 async def serving(app: web.Application) -> AsyncIterator[str]:
     """Yield the URL of *app*."""

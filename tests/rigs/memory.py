@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from gateway.executors.memory import Memory, MemoryConfig, Workspace
+from tests.doubles.memory import Memory, MemoryConfig, Workspace
 from tests.gateways import Files
 from tests.rigs import Rig
 

@@ -8,7 +8,7 @@ import pytest
 from gateway.cli.exits import Exit
 from tests.unit.cli.command import CHECKOUT, command
 
-MEMORY = "gateway.executors.memory:Memory"
+MEMORY = "tests.doubles.memory:Memory"
 NAMES_MEMORY = "executors: {m: {type: memory}}"
 
 
@@ -53,7 +53,7 @@ def test_its_own_config_is_as_strict(tmp_path):
     assert errors.startswith("c.yaml:1: executors.m.size: unknown key")
 
 
-@pytest.mark.parametrize("broken", ["nowhere.to:Find", "gateway.executors.memory:Missing"])
+@pytest.mark.parametrize("broken", ["nowhere.to:Find", "tests.doubles.memory:Missing"])
 def test_a_plug_in_that_nobody_names_is_not_imported(tmp_path, broken):
     path = distribution(tmp_path / "lib", broken=broken)
 

@@ -26,7 +26,7 @@ from gateway.domain.paths import WorkspacePath
 from gateway.executors.base import Wanted
 from gateway.executors.http_profile.config import HttpProfileConfig
 from gateway.executors.http_profile.http_profile import HttpProfile
-from tests.doubles.disk import serving
+from tests.doubles.serving import routed, serving
 
 PROFILE = """
 list:
@@ -72,7 +72,7 @@ async def answering(
 
     file = tmp_path / "mine.yaml"
     file.write_text(profile)
-    async with serving(web.get("/{path}", answer)) as url:
+    async with serving(routed(web.get("/{path}", answer))) as url:
         config = HttpProfileConfig(type="http_profile", profile=str(file), url=url)
         async with HttpProfile.running("box", config) as executor:
             yield executor
