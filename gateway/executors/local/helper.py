@@ -34,7 +34,7 @@ class HelperLost(Exception):
 
 
 class Helper:
-    """The helper process; it is started again when it is needed and there is none.
+    """The helper process; it is started when it is needed and there is none.
 
     Its methods wait: call them in a pool.
     """
@@ -47,14 +47,6 @@ class Helper:
         self._orders: socket.socket | None = None
         self._may_start_at = 0.0
         self._is_closed = False
-
-    def start(self) -> None:
-        """Start the process ahead of the first walk; log if that fails, walks do without."""
-        try:
-            with self._lock:
-                self._started()
-        except HelperLost:
-            pass
 
     def close(self) -> None:
         """End the process, whatever it is doing."""

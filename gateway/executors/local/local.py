@@ -111,7 +111,6 @@ class Local(Plugin):
             )
             helper = Helper(resolver.name, config.sandbox_prefix)
             try:
-                await asyncio.wrap_future(readers.submit(helper.start))
                 yield cls(name, root, resolver, readers, walkers, helper)
             finally:
                 # Not in a pool: its threads may all be waiting, for the helper even.

@@ -128,6 +128,7 @@ def test_the_helper_finds_what_a_walk_here_finds(
 async def test_a_long_walk_waits_for_the_helper_and_a_short_one_does_not(
     wide: Place, executor: Local
 ) -> None:
+    await listed(executor)
     (pid,) = helpers_of(os.getpid())
     os.kill(pid, signal.SIGSTOP)
     try:
@@ -162,11 +163,11 @@ async def test_a_helper_that_is_killed_is_not_missed(wide: Place, seen: int) -> 
 
 
 def test_a_helper_that_died_is_replaced_but_not_all_the_time(wide: Place, helper: Helper) -> None:
-    helper.start()
-    (first,) = helpers_of(os.getpid())
-    os.kill(first, signal.SIGKILL)
-    until(lambda: is_gone(first))
     with area_of(wide) as area:
+        assert len(found(helper.walk_rows(area, None))) == 6_030
+        (first,) = helpers_of(os.getpid())
+        os.kill(first, signal.SIGKILL)
+        until(lambda: is_gone(first))
         with pytest.raises(HelperLost):
             found(helper.walk_rows(area, None))
         assert helpers_of(os.getpid()) == []
@@ -211,8 +212,9 @@ async def test_leaving_a_walk_frees_what_the_helper_holds(wide: Place) -> None:
 
 
 @pytest.mark.parametrize("state", ["idle", "stopped"])
-async def test_it_ends_with_the_executor(place: Place, state: str) -> None:
-    async with running(place):
+async def test_it_ends_with_the_executor(wide: Place, state: str) -> None:
+    async with running(wide) as executor:
+        await listed(executor)
         (pid,) = helpers_of(os.getpid())
         if state == "stopped":
             os.kill(pid, signal.SIGSTOP)
@@ -222,10 +224,12 @@ async def test_it_ends_with_the_executor(place: Place, state: str) -> None:
 
 
 HOLDER = """
-import sys, time
+import os, time
 from gateway.executors.local.helper import Helper
+from gateway.executors.local.tree import Area
+root = os.open("/", os.O_RDONLY)
 helper = Helper("components", None)
-helper.start()
+next(helper.walk_rows(Area(root, root, (), 1), None))
 print("started", flush=True)
 time.sleep(60)
 """
