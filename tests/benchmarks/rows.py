@@ -20,6 +20,8 @@ _BIG = 100 * MIB
 # The answer to RECURSIVE is 11 MB: whoever holds it, or its entries, is over this.
 _GROWTH_MB = 8
 _SLOW = 64
+# "The same" as far as two runs of the same nginx are the same.
+_WITHIN_NOISE = 0.95
 
 
 def _verify_file(name: str) -> Callable[[Job], None]:
@@ -185,6 +187,24 @@ ROWS: tuple[Row, ...] = (
         verify=_verify_file("1k.bin"),
         measure=_requests(FILES + "1k.bin", connections=4, body=1 << 10),
         figures={"p50_ms": "median, ms", **_REQUESTS, "cpu_us": "proxy's CPU per answer, µs"},
+    ),
+    Row(
+        name="offload-100m",
+        title="file of 100 MiB that nginx sends for the gateway, one reader",
+        peers=("gateway-offload", "nginx", "gateway"),
+        verify=_verify_file("100m.bin"),
+        measure=_download(1),
+        figures=_DOWNLOAD,
+        goals=(Goal("mb_s", "nginx", at_least=_WITHIN_NOISE),),
+    ),
+    Row(
+        name="offload-1m",
+        title="file of 1 MiB that nginx sends for the gateway, 16 connections",
+        peers=("gateway-offload", "nginx", "gateway"),
+        verify=_verify_file("1m.bin"),
+        measure=_requests(FILES + "1m.bin", connections=16, body=MIB),
+        figures=_REQUESTS,
+        goals=(Goal("rps", "nginx", at_least=_WITHIN_NOISE),),
     ),
     Row(
         name="slow-readers",

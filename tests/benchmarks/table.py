@@ -15,6 +15,8 @@ NOTES = (
     "one that keeps its connections to an nginx on a unix socket, `go-proxied` is "
     "httputil.ReverseProxy before a Go file server. The gateway asks a sidecar, and could fall "
     "back on an executor that has no files: that would be seen.",
+    "Where nginx sends for the gateway, both count: nginx with the configuration of `deploy/`, and "
+    "the gateway that checks every request and hands the file over.",
     "A ratio is gateway / peer, taken inside each round; the table has its median and range. "
     "Figures that count time or memory are better when smaller.",
     "Every answer was checked against the disk (listings entry by entry, files by SHA-256) "

@@ -1,6 +1,7 @@
 """The peers by the names that the rows and the table call them."""
 
 from tests.benchmarks.peers import Peer, fileresponse, gateway, go, nginx, starlette
+from tests.benchmarks.peers.offload import gateway_offload
 from tests.benchmarks.peers.proxied import (
     gateway_proxied,
     gateway_unix,
@@ -22,5 +23,6 @@ PEERS: dict[str, Peer] = {
         go_proxied,
         gateway_unix,
         nginx_unix,
+        gateway_offload,
     )
 }
