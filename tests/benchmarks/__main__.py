@@ -49,7 +49,8 @@ def _measure(asked: argparse.Namespace) -> int:
     kept = HOME / ("partial" if asked.quick or asked.only else "results")
     _say("making the corpus, if it is not there yet")
     # A store that an older gateway left would decide whether the new one starts.
-    shutil.rmtree(HOME / "run" / "gateway", ignore_errors=True)
+    for left in (HOME / "run").glob("gateway*"):
+        shutil.rmtree(left)
     bench = Bench(HOME, corpus.make(HOME))
     circumstances = about(rounds, seconds, quick=asked.quick)
     outcomes: list[Outcome] = []

@@ -7,7 +7,6 @@ from statistics import median
 from tests.benchmarks.corpus import Corpus
 from tests.benchmarks.processes import Server
 
-GATEWAY = "gateway"
 Figures = Mapping[str, float]
 
 
@@ -43,7 +42,8 @@ class Goal:
 class Row:
     """One job that the gateway and its peers do in turns.
 
-    *peers* run side by side, only one of them at work; a *fresh* row starts each anew per round.
+    *peers* run side by side, only one of them at work, and the first is the gateway in some form;
+    a *fresh* row starts each anew per round.
     """
 
     name: str
@@ -54,6 +54,11 @@ class Row:
     figures: Mapping[str, str]
     goals: tuple[Goal, ...] = ()
     fresh: bool = False
+
+    @property
+    def ours(self) -> str:
+        """Return the peer that the others are compared with."""
+        return self.peers[0]
 
 
 @dataclass(slots=True)
@@ -75,16 +80,17 @@ class Outcome:
 
     def ratios(self, peer: str, figure: str) -> list[float]:
         """Return the gateway's figure by the peer's, each pair out of one round."""
+        ours = self.row.ours
         return [
-            seen[GATEWAY][figure] / seen[peer][figure]
+            seen[ours][figure] / seen[peer][figure]
             for seen in self.rounds
-            if GATEWAY in seen and peer in seen and seen[peer][figure]
+            if ours in seen and peer in seen and seen[peer][figure]
         ]
 
     def verdict(self, goal: Goal) -> bool | None:
         """Return whether *goal* holds, or nothing if it was not measured."""
         if goal.peer is None:
-            middle = self.middle(GATEWAY, goal.figure)
+            middle = self.middle(self.row.ours, goal.figure)
             return None if middle is None else goal.holds(middle)
         ratios = self.ratios(goal.peer, goal.figure)
         return goal.holds(median(ratios)) if ratios else None

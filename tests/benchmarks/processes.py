@@ -6,11 +6,13 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 HOST = "127.0.0.1"
+# A port there, or a unix socket.
+Address = int | Path
 _READY_WITHIN_S = 20.0
 _STOP_WITHIN_S = 10.0
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -23,11 +25,11 @@ class Missing(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A running peer."""
+    """A running peer; *sessions* are the processes whose cost is its own."""
 
     name: str
     port: int
-    session: int
+    sessions: tuple[int, ...]
     ready_after_s: float
 
     @property
@@ -37,13 +39,13 @@ class Server:
 
     def cpu_s(self) -> float:
         """Return the CPU time that all its processes have used so far."""
-        fields = [stat for _, stat in _stats(self.session)]
+        fields = [stat for _, stat in _stats(self.sessions)]
         return sum(int(stat[11]) + int(stat[12]) for stat in fields) / _TICKS
 
     def rss_bytes(self) -> int:
         """Return the resident memory of all its processes; pages that they share count twice."""
         # Only growth is told, and a page that becomes private does not change the sum.
-        return sum(int(stat[21]) for _, stat in _stats(self.session)) * _PAGE
+        return sum(int(stat[21]) for _, stat in _stats(self.sessions)) * _PAGE
 
 
 def free_port() -> int:
@@ -66,9 +68,25 @@ def serving(
     env: Mapping[str, str] | None = None,
 ) -> Iterator[Server]:
     """Yield the server once *ready* answers 200; raise `Missing` if it never does."""
+    began = time.monotonic()
+    with running(name, command, address=port, log=log, ready=ready, cwd=cwd, env=env) as session:
+        yield Server(name, port, (session,), time.monotonic() - began)
+
+
+@contextlib.contextmanager
+def running(
+    name: str,
+    command: Sequence[str],
+    *,
+    address: Address,
+    log: Path,
+    ready: str = "/readyz",
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+) -> Iterator[int]:
+    """Yield the session of a server that only others here talk to, else as `serving`."""
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as output:
-        began = time.monotonic()
         process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
@@ -79,17 +97,17 @@ def serving(
             env={**os.environ, **(env or {})},
         )
     try:
-        _await_ready(name, process, port, ready, log)
-        yield Server(name, port, process.pid, time.monotonic() - began)
+        _await_ready(name, process, address, ready, log)
+        yield process.pid
     finally:
         _stop(process)
 
 
 def _await_ready(
-    name: str, process: subprocess.Popen[bytes], port: int, path: str, log: Path
+    name: str, process: subprocess.Popen[bytes], address: Address, path: str, log: Path
 ) -> None:
     deadline = time.monotonic() + _READY_WITHIN_S
-    while not _answers(port, path):
+    while not _answers(address, path):
         if process.poll() is not None:
             raise Missing(f"{name} ended with {process.returncode}: {_tail(log)}")
         if time.monotonic() > deadline:
@@ -97,14 +115,27 @@ def _await_ready(
         time.sleep(0.005)
 
 
-def _answers(port: int, path: str) -> bool:
+def _answers(address: Address, path: str) -> bool:
     request = f"GET {path} HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n"
     try:
-        with socket.create_connection((HOST, port), timeout=1) as connection:
+        with _connected(address) as connection:
             connection.sendall(request.encode())
             return connection.recv(64).startswith(b"HTTP/1.1 200")
     except OSError:
         return False
+
+
+def _connected(address: Address) -> socket.socket:
+    if isinstance(address, int):
+        return socket.create_connection((HOST, address), timeout=1)
+    connection = socket.socket(socket.AF_UNIX)
+    try:
+        connection.settimeout(1)
+        connection.connect(str(address))
+    except OSError:
+        connection.close()
+        raise
+    return connection
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
@@ -112,13 +143,13 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(_STOP_WITHIN_S)
     # Its session is ours alone: whatever is left there descends from the process started above.
-    for pid, _ in _stats(process.pid):
+    for pid, _ in _stats((process.pid,)):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
     process.wait(_STOP_WITHIN_S)
 
 
-def _stats(session: int) -> list[tuple[int, list[str]]]:
+def _stats(sessions: Collection[int]) -> list[tuple[int, list[str]]]:
     found = []
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
@@ -127,7 +158,7 @@ def _stats(session: int) -> list[tuple[int, list[str]]]:
             continue
         # The name may hold spaces and brackets; the fields begin behind the last bracket.
         fields = line[line.rindex(")") + 2 :].split()
-        if int(fields[3]) == session:
+        if int(fields[3]) in sessions:
             found.append((int(pid), fields))
     return found
 

@@ -14,12 +14,14 @@ from tests.benchmarks.watch import probing, remembering
 LISTING = "/api/v1/sessions/s20/files"
 RECURSIVE = "/api/v1/sessions/tree/files?recursive=true"
 FILES = "/api/v1/sessions/files/files/"
-# These two serve files as they are; everyone else asks for the key first.
-_OPEN = {"nginx", "fileresponse"}
+# These serve files as they are; everyone else asks for the key first.
+_OPEN = {"nginx", "nginx-proxied", "nginx-unix", "fileresponse"}
 _BIG = 100 * MIB
 # The answer to RECURSIVE is 11 MB: whoever holds it, or its entries, is over this.
 _GROWTH_MB = 8
 _SLOW = 64
+# "The same" as far as two runs of the same nginx are the same.
+_WITHIN_NOISE = 0.95
 
 
 def _verify_file(name: str) -> Callable[[Job], None]:
@@ -39,6 +41,7 @@ def _requests(path: str, connections: int, body: int) -> Callable[[Job], Figures
         load = wrk(job.server, path, connections=connections, seconds=job.seconds, body=body)
         return {
             "rps": load.per_second,
+            "p50_ms": load.p50_ms,
             "p99_ms": load.p99_ms,
             "cpu_us": (job.server.cpu_s() - cpu) / load.requests * 1e6,
         }
@@ -113,6 +116,7 @@ _DOWNLOAD = {
     "first_middle_ms": "first byte, median reader, ms",
     "cpu_ms": "server CPU per file, ms",
 }
+_PROXIED = {**_DOWNLOAD, "cpu_ms": "proxy's CPU per file, ms"}
 
 ROWS: tuple[Row, ...] = (
     Row(
@@ -165,6 +169,44 @@ ROWS: tuple[Row, ...] = (
         goals=(Goal("mb_s", "nginx", at_least=0.95), Goal("first_ms", "nginx", at_most=5)),
     ),
     Row(
+        name="proxied-100m",
+        title="file of 100 MiB through a gateway and a sidecar, one reader",
+        peers=("gateway-proxied", "nginx-proxied", "go-proxied"),
+        verify=_verify_file("100m.bin"),
+        measure=_download(1),
+        figures=_PROXIED,
+        goals=(
+            Goal("mb_s", "nginx-proxied", at_least=1.0),
+            Goal("cpu_ms", "nginx-proxied", at_most=0.6),
+        ),
+    ),
+    Row(
+        name="proxied-1k",
+        title="file of 1 KiB through a gateway and a sidecar's unix socket, 4 connections",
+        peers=("gateway-unix", "gateway", "nginx-unix", "nginx", "go-proxied"),
+        verify=_verify_file("1k.bin"),
+        measure=_requests(FILES + "1k.bin", connections=4, body=1 << 10),
+        figures={"p50_ms": "median, ms", **_REQUESTS, "cpu_us": "proxy's CPU per answer, µs"},
+    ),
+    Row(
+        name="offload-100m",
+        title="file of 100 MiB that nginx sends for the gateway, one reader",
+        peers=("gateway-offload", "nginx", "gateway"),
+        verify=_verify_file("100m.bin"),
+        measure=_download(1),
+        figures=_DOWNLOAD,
+        goals=(Goal("mb_s", "nginx", at_least=_WITHIN_NOISE),),
+    ),
+    Row(
+        name="offload-1m",
+        title="file of 1 MiB that nginx sends for the gateway, 16 connections",
+        peers=("gateway-offload", "nginx", "gateway"),
+        verify=_verify_file("1m.bin"),
+        measure=_requests(FILES + "1m.bin", connections=16, body=MIB),
+        figures=_REQUESTS,
+        goals=(Goal("rps", "nginx", at_least=_WITHIN_NOISE),),
+    ),
+    Row(
         name="slow-readers",
         title="64 slow readers of 100 MiB, fresh process",
         peers=("gateway", "nginx", "go", "fileresponse"),
@@ -172,6 +214,17 @@ ROWS: tuple[Row, ...] = (
         measure=_slow,
         figures={"each_mb": "memory for each, MB"},
         goals=(Goal("each_mb", at_most=0.1),),
+        fresh=True,
+    ),
+    Row(
+        name="proxied-slow-readers",
+        title="64 slow readers of 100 MiB through a gateway and a sidecar, fresh process",
+        # nginx would be another job: its defaults read ahead into a file on the disk.
+        peers=("gateway-proxied", "go-proxied"),
+        verify=_verify_file("100m.bin"),
+        measure=_slow,
+        figures={"each_mb": "proxy's memory for each, MB"},
+        goals=(Goal("each_mb", at_most=0.7),),
         fresh=True,
     ),
     Row(

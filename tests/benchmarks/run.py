@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 
 from tests.benchmarks.load import Broken
 from tests.benchmarks.model import Figures, Job, Outcome, Row
-from tests.benchmarks.peers import PEERS, Bench
+from tests.benchmarks.peers import Bench
+from tests.benchmarks.peers.all import PEERS
 from tests.benchmarks.processes import Missing
 
 # What may go wrong with one peer without ending the run of the others.

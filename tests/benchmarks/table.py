@@ -4,12 +4,19 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from statistics import median
 
-from tests.benchmarks.model import GATEWAY, Goal, Outcome
+from tests.benchmarks.model import Goal, Outcome
 
 NOTES = (
     "The gateway runs as shipped: by its command, with authentication and one log line a request. "
     "nginx and aiohttp serve static files without either, uvicorn does not log: "
     "their own published tuning.",
+    "In a proxied job only the processes of the proxy count, not those of the server behind it. "
+    "`nginx-proxied` is nginx' `proxy_pass` as it is by default before another nginx, `nginx-unix` "
+    "one that keeps its connections to an nginx on a unix socket, `go-proxied` is "
+    "httputil.ReverseProxy before a Go file server. The gateway asks a sidecar, and could fall "
+    "back on an executor that has no files: that would be seen.",
+    "Where nginx sends for the gateway, both count: nginx with the configuration of `deploy/`, and "
+    "the gateway that checks every request and hands the file over.",
     "A ratio is gateway / peer, taken inside each round; the table has its median and range. "
     "Figures that count time or memory are better when smaller.",
     "Every answer was checked against the disk (listings entry by entry, files by SHA-256) "
@@ -70,14 +77,12 @@ def as_json(outcomes: Sequence[Outcome], about: Mapping[str, str]) -> str:
 def _lines(outcome: Outcome) -> Iterator[tuple[str, ...]]:
     row = outcome.row
     for figure, label in row.figures.items():
-        own = _number(outcome.middle(GATEWAY, figure))
+        own = _number(outcome.middle(row.ours, figure))
         alone = [goal for goal in row.goals if goal.figure == figure and goal.peer is None]
         for each in alone:
             holds = _HOLDS[outcome.verdict(each)]
             yield (row.title, label, own, "-", "-", "-", str(each), holds)
-        for peer in row.peers:
-            if peer == GATEWAY:
-                continue
+        for peer in row.peers[1:]:
             goal = _goal(row.goals, figure, peer)
             yield (
                 row.title,

@@ -1,4 +1,4 @@
-"""The peers by name: each a context manager that starts a server and yields it when ready."""
+"""The peers: each a context manager that starts a server and yields it when ready."""
 
 import contextlib
 import getpass
@@ -18,6 +18,7 @@ from tests.benchmarks.processes import HOST, Missing, Server, free_port, serving
 
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parents[2]
+PYTHON = {"PYTHONPATH": str(REPOSITORY)}
 KEY = "bench-key-that-opens-nothing-else"
 DIGEST = hashlib.sha256(KEY.encode()).hexdigest()
 WORKERS = 2
@@ -48,51 +49,22 @@ Peer = Callable[[Bench], AbstractContextManager[Server]]
 @contextlib.contextmanager
 def gateway(bench: Bench) -> Iterator[Server]:
     """Serve with the gateway itself, by the command that people run; it logs every request."""
-    port = free_port()
-    config = bench.directory("gateway") / "gateway.yaml"
-    config.write_text(
-        f"server: {{host: {HOST}, port: {port}, workers: {WORKERS}}}\n"
-        f"auth: {{keys: [{{id: bench, org: bench, sha256: {DIGEST}, scopes: [files:read]}}]}}\n"
-        "limits: {requests_per_minute: 0, list_entries: 200000}\n"
-        f"executors: {{local: {{type: local, root: {bench.corpus.root}}}}}\n"
-    )
-    command = [sys.executable, "-m", "gateway", "serve", "--config", str(config)]
-    log, env = bench.log("gateway"), {"PYTHONPATH": str(REPOSITORY)}
-    with serving("gateway", command, port=port, log=log, cwd=config.parent, env=env) as server:
+    with gateway_with(bench, "gateway", local(bench)) as server:
         yield server
 
 
 @contextlib.contextmanager
 def go(bench: Bench) -> Iterator[Server]:
     """Serve with net/http, on as many processors as the others have workers."""
-    port, binary = free_port(), _built(bench)
-    command = [str(binary), "-addr", f"{HOST}:{port}", "-root", str(bench.corpus.root)]
-    command += ["-sha256", DIGEST]
-    env = {"GOMAXPROCS": str(WORKERS)}
-    with serving("go", command, port=port, log=bench.log("go"), env=env) as server:
+    with go_with(bench, "go", "-root", str(bench.corpus.root)) as server:
         yield server
 
 
 @contextlib.contextmanager
 def nginx(bench: Bench) -> Iterator[Server]:
     """Serve static files with nginx."""
-    # Debian keeps it where only root's PATH looks.
-    program = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
-    if program is None:
-        raise Missing("nginx is not here: apt-get install nginx-light")
-    port, home = free_port(), bench.directory("nginx")
-    values = {
-        "USER": f"user {getpass.getuser()};" if os.geteuid() == 0 else "",
-        "HOME": str(home),
-        "PORT": str(port),
-        "ROOT": str(bench.corpus.root),
-    }
-    text = (HERE / "nginx.conf").read_text()
-    for name, value in values.items():
-        text = text.replace(f"@{name}@", value)
-    config = home / "nginx.conf"
-    config.write_text(text)
-    command = [program, "-p", str(home), "-e", "stderr", "-c", str(config)]
+    port = free_port()
+    command = nginx_command(bench, "nginx", site("files", listen(port), ROOT=bench.corpus.root))
     with serving("nginx", command, port=port, log=bench.log("nginx")) as server:
         yield server
 
@@ -125,9 +97,71 @@ def fileresponse(bench: Bench) -> Iterator[Server]:
         yield server
 
 
-PEERS: dict[str, Peer] = {
-    peer.__name__: peer for peer in (gateway, go, nginx, starlette, fileresponse)
-}
+def local(bench: Bench) -> str:
+    """Return the section of a gateway's config that has it serve the corpus."""
+    return f"executors: {{local: {{type: local, root: {bench.corpus.root}}}}}\n"
+
+
+@contextlib.contextmanager
+def gateway_with(bench: Bench, name: str, workspaces: str) -> Iterator[Server]:
+    """Serve on a port with a gateway whose config says *workspaces*."""
+    port = free_port()
+    command = gateway_command(bench, name, f"host: {HOST}, port: {port}", workspaces)
+    log, cwd = bench.log(name), bench.directory(name)
+    with serving(name, command, port=port, log=log, cwd=cwd, env=PYTHON) as server:
+        yield server
+
+
+def gateway_command(bench: Bench, name: str, server: str, workspaces: str) -> list[str]:
+    """Return what runs a gateway that has *workspaces* and the section *server* in its config."""
+    config = bench.directory(name) / "gateway.yaml"
+    config.write_text(
+        f"server: {{{server}, workers: {WORKERS}}}\n"
+        f"auth: {{keys: [{{id: bench, org: bench, sha256: {DIGEST}, scopes: [files:read]}}]}}\n"
+        "limits: {requests_per_minute: 0, list_entries: 200000}\n" + workspaces
+    )
+    return [sys.executable, "-m", "gateway", "serve", "--config", str(config)]
+
+
+@contextlib.contextmanager
+def go_with(bench: Bench, name: str, *options: str) -> Iterator[Server]:
+    """Serve with the Go peer run with *options*."""
+    port, binary = free_port(), _built(bench)
+    command = [str(binary), "-addr", f"{HOST}:{port}", "-sha256", DIGEST, *options]
+    env = {"GOMAXPROCS": str(WORKERS)}
+    with serving(name, command, port=port, log=bench.log(name), env=env) as server:
+        yield server
+
+
+def nginx_command(bench: Bench, name: str, text: str) -> list[str]:
+    """Return what runs nginx with the site *text*."""
+    # Debian keeps it where only root's PATH looks.
+    program = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
+    if program is None:
+        raise Missing("nginx is not here: apt-get install nginx-light")
+    home = bench.directory(name)
+    user = f"user {getpass.getuser()};" if os.geteuid() == 0 else ""
+    (home / "site.conf").write_text(text)
+    config = home / "nginx.conf"
+    config.write_text(_filled("main", HOME=home, USER=user))
+    return [program, "-p", str(home), "-e", "stderr", "-c", str(config)]
+
+
+def site(template: str, listening: str, **values: object) -> str:
+    """Return the site *template* that listens there, with its other *values* filled in."""
+    return _filled(template, LISTEN=listening, **values)
+
+
+def listen(port: int) -> str:
+    """Return how every nginx here listens on *port*."""
+    return f"{HOST}:{port} reuseport backlog=4096"
+
+
+def _filled(template: str, **values: object) -> str:
+    text = (HERE / "nginx" / f"{template}.conf").read_text()
+    for name, value in values.items():
+        text = text.replace(f"@{name}@", str(value))
+    return text
 
 
 def go_program() -> str:

@@ -2,7 +2,8 @@
 //
 // It authenticates by the SHA-256 digest of the key, compared in constant time, lists with
 // ReadDir+Info, streams recursive listings out of WalkDir, and leaves files to http.ServeFile
-// (sendfile, ranges, conditional requests, content sniffing).
+// (sendfile, ranges, conditional requests, content sniffing). With -upstream it reads no files but
+// leaves the download route to httputil.ReverseProxy, behind the same check of the key.
 package main
 
 import (
@@ -16,6 +17,8 @@ import (
 	"io/fs"
 	"log"
 	"net/http"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -47,6 +50,7 @@ func main() {
 	addr := flag.String("addr", "127.0.0.1:0", "where to listen")
 	root := flag.String("root", ".", "the directory that holds the sessions")
 	key := flag.String("sha256", "", "the digest of the one key, in hex")
+	upstream := flag.String("upstream", "", "the base URL of another peer that has the files")
 	flag.Parse()
 	digest, err := hex.DecodeString(*key)
 	if err != nil || len(digest) != sha256.Size {
@@ -60,8 +64,21 @@ func main() {
 			w.Write([]byte(`{"status":"ok"}`))
 		})
 	}
-	mux.HandleFunc("GET /api/v1/sessions/{session}/files", s.authenticated(s.list))
-	mux.HandleFunc("GET /api/v1/sessions/{session}/files/{path...}", s.authenticated(s.file))
+	file := s.file
+	if *upstream == "" {
+		mux.HandleFunc("GET /api/v1/sessions/{session}/files", s.authenticated(s.list))
+	} else {
+		base, err := url.Parse(*upstream)
+		if err != nil {
+			log.Fatal(err)
+		}
+		transport := http.DefaultTransport.(*http.Transport).Clone()
+		transport.MaxIdleConnsPerHost = 64 // by default 2, and every further request connects anew
+		proxy := httputil.NewSingleHostReverseProxy(base)
+		proxy.Transport = transport
+		file = proxy.ServeHTTP
+	}
+	mux.HandleFunc("GET /api/v1/sessions/{session}/files/{path...}", s.authenticated(file))
 	log.Fatal(http.ListenAndServe(*addr, mux))
 }
 

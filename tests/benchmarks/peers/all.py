@@ -1,0 +1,28 @@
+"""The peers by the names that the rows and the table call them."""
+
+from tests.benchmarks.peers import Peer, fileresponse, gateway, go, nginx, starlette
+from tests.benchmarks.peers.offload import gateway_offload
+from tests.benchmarks.peers.proxied import (
+    gateway_proxied,
+    gateway_unix,
+    go_proxied,
+    nginx_proxied,
+    nginx_unix,
+)
+
+PEERS: dict[str, Peer] = {
+    peer.__name__.replace("_", "-"): peer
+    for peer in (
+        gateway,
+        go,
+        nginx,
+        starlette,
+        fileresponse,
+        gateway_proxied,
+        nginx_proxied,
+        go_proxied,
+        gateway_unix,
+        nginx_unix,
+        gateway_offload,
+    )
+}
