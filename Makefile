@@ -13,7 +13,7 @@ demo: $(RUN)  ## serve a sample workspace on 127.0.0.1:$(PORT)
 	@$(BIN)/workspace-gateway demo --port $(PORT)
 
 test: $(DEV)  ## everything that can be tested on this machine
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
 
 backends:  ## real programs that tests talk to; without them those tests are skipped
 	PYTHON=$(PYTHON) tests/backends.sh
