@@ -154,6 +154,7 @@ class _Call(AbstractAsyncContextManager[T], Generic[T]):
         self._begin = begin
         self._inner: AbstractAsyncContextManager[T] | None = None
         self._has_slot = False
+        self._is_admitted = False
 
     async def __aenter__(self) -> T:
         guard, began = self._guard, monotonic()
@@ -172,7 +173,7 @@ class _Call(AbstractAsyncContextManager[T], Generic[T]):
             raise
         finally:
             if outcome == "cancelled":
-                guard.circuit.abandoned()
+                self._abandon()
             if outcome != "ok":
                 self._free_slot()
             guard.metrics.count(self._operation, outcome, monotonic() - began)
@@ -195,7 +196,7 @@ class _Call(AbstractAsyncContextManager[T], Generic[T]):
 
     async def _admitted(self) -> T:
         guard = self._guard
-        guard.circuit.admit()
+        guard.circuit.check()
         guard.earn_retry()
         try:
             return await within(guard.timeout.first_byte, self._entered_in_two_tries())
@@ -207,6 +208,9 @@ class _Call(AbstractAsyncContextManager[T], Generic[T]):
     async def _entered_in_two_tries(self) -> T:
         await self._guard.slots.acquire(self._workspace)
         self._has_slot = True
+        # Not before: a call that probes while it waits for its turn would keep all others out.
+        self._guard.circuit.admit()
+        self._is_admitted = True
         try:
             return await self._entered()
         except Unavailable:
@@ -239,10 +243,10 @@ class _Call(AbstractAsyncContextManager[T], Generic[T]):
         guard = self._guard
         if isinstance(error, CircuitOpen):
             return
-        if isinstance(error, WorkspaceGone | Unsupported):
+        if isinstance(error, WorkspaceGone):
             guard.circuit.answered()
-        elif isinstance(error, Busy):
-            guard.circuit.abandoned()
+        elif isinstance(error, Unsupported | Busy):  # found out here, perhaps without asking
+            self._abandon()
         else:
             guard.circuit.failed(self._workspace, error)
         log.warning(
@@ -252,6 +256,10 @@ class _Call(AbstractAsyncContextManager[T], Generic[T]):
             reason=error.code,
             cause=repr(error.__cause__),
         )
+
+    def _abandon(self) -> None:
+        if self._is_admitted:
+            self._guard.circuit.abandoned()
 
     def _free_slot(self) -> None:
         if self._has_slot:

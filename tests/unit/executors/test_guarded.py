@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import time
+from typing import Any
 
 import pytest
 
@@ -26,9 +27,9 @@ from gateway.domain.errors import (
 from gateway.domain.model import Entry, Kind
 from gateway.domain.paths import WorkspacePath
 from gateway.executors.base import Wanted
-from gateway.executors.circuit import State
+from gateway.executors.circuit import OPEN_S, Circuit, State
 from gateway.executors.guarded import Guarded
-from tests.unit.executors.scripted import PATH, Scripted
+from tests.unit.executors.scripted import PATH, Scripted, Step
 
 ENTRY = Entry(PATH, Kind.FILE, 5, 0, 0o644)
 
@@ -322,3 +323,42 @@ async def test_verdicts_and_full_slots_do_not_open_the_circuit():
                 await content(guard, f"s{number}")
 
     assert guard.circuit.state is State.CLOSED
+
+
+async def given_up_on(*steps: Step, **how: Any) -> Guarded:
+    """A guard whose circuit has just opened, and may be probed again; then *steps* are taken."""
+    now = 0.0
+    guard = guarded(Scripted("x", *[Unreachable("refused")] * 5, *steps, **how), first_byte=0.5)
+    guard.circuit = Circuit(lambda state: None, lambda: now)
+    while guard.may_retry():
+        pass
+    for _ in range(5):
+        with pytest.raises(Unreachable):
+            await content(guard)
+    assert guard.circuit.state is State.OPEN
+    now = OPEN_S
+    return guard
+
+
+async def test_what_the_executor_cannot_do_says_nothing_of_its_backend():
+    """A client may ask for such a thing as often as it likes."""
+    guard = await given_up_on(Unsupported("no such names"))
+
+    with pytest.raises(Unsupported):
+        await content(guard)
+
+    assert guard.circuit.state is not State.CLOSED
+
+
+async def test_a_call_that_waits_for_its_turn_does_not_keep_others_from_probing():
+    guard = await given_up_on(per_workspace=1)
+    await guard.slots.acquire("busy")  # as a listing that is read slowly does
+
+    async with asyncio.TaskGroup() as tasks:
+        waiting = tasks.create_task(content(guard, "busy"))
+        await asyncio.sleep(0.05)
+        assert await content(guard, "other") == b"hello"
+        assert not waiting.done()
+        guard.slots.release("busy")
+
+    assert waiting.result() == b"hello"
