@@ -36,7 +36,7 @@ from gateway.executors.base import (
 from gateway.executors.circuit import Circuit, State
 from gateway.executors.guarded_bodies import GuardedStream, GuardedWalk
 from gateway.executors.slots import Slots
-from gateway.executors.within import within
+from gateway.executors.within import CUT_OFF, within
 from gateway.telemetry import metrics
 
 log = structlog.get_logger()
@@ -154,7 +154,7 @@ class _Call(AbstractAsyncContextManager[T], Generic[T]):
         self._begin = begin
         self._inner: AbstractAsyncContextManager[T] | None = None
         self._has_slot = False
-        self._is_admitted = False
+        self._admitted_at: float | None = None
 
     async def __aenter__(self) -> T:
         guard, began = self._guard, monotonic()
@@ -170,6 +170,11 @@ class _Call(AbstractAsyncContextManager[T], Generic[T]):
         except GatewayError:
             outcome = "refused"
             guard.circuit.answered()
+            raise
+        except asyncio.CancelledError:
+            if self._was_too_slow():
+                outcome = TimedOut.code
+                self._tell(TimedOut("the executor did not answer in time"))
             raise
         finally:
             if outcome == "cancelled":
@@ -210,7 +215,7 @@ class _Call(AbstractAsyncContextManager[T], Generic[T]):
         self._has_slot = True
         # Not before: a call that probes while it waits for its turn would keep all others out.
         self._guard.circuit.admit()
-        self._is_admitted = True
+        self._admitted_at = monotonic()
         try:
             return await self._entered()
         except Unavailable:
@@ -258,8 +263,15 @@ class _Call(AbstractAsyncContextManager[T], Generic[T]):
         )
 
     def _abandon(self) -> None:
-        if self._is_admitted:
+        if self._admitted_at is not None:
             self._guard.circuit.abandoned()
+
+    def _was_too_slow(self) -> bool:
+        """Whether the time of a chain ran out while the backend had a fair part of it."""
+        deadline, asked_at = CUT_OFF.get(), self._admitted_at
+        if deadline is None or not deadline.expired() or asked_at is None:
+            return False
+        return monotonic() - asked_at >= self._guard.timeout.connect
 
     def _free_slot(self) -> None:
         if self._has_slot:

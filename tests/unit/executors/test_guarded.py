@@ -26,8 +26,9 @@ from gateway.domain.errors import (
 )
 from gateway.domain.model import Entry, Kind
 from gateway.domain.paths import WorkspacePath
-from gateway.executors.base import Wanted
+from gateway.executors.base import Executor, Wanted
 from gateway.executors.circuit import OPEN_S, Circuit, State
+from gateway.executors.fallback import Fallback
 from gateway.executors.guarded import Guarded
 from tests.unit.executors.scripted import PATH, Scripted, Step
 
@@ -44,7 +45,7 @@ def guarded(
     return Guarded(inner, config, most)
 
 
-async def content(guard: Guarded, workspace: str = "s1", count: int | None = 5) -> bytes:
+async def content(guard: Executor, workspace: str = "s1", count: int | None = 5) -> bytes:
     async with guard.open(workspace, PATH) as stream:
         return b"".join([chunk async for chunk in stream.chunks(0, count)])
 
@@ -362,3 +363,29 @@ async def test_a_call_that_waits_for_its_turn_does_not_keep_others_from_probing(
         guard.slots.release("busy")
 
     assert waiting.result() == b"hello"
+
+
+@pytest.mark.parametrize(("connect", "state"), [(0.01, State.OPEN), (5.0, State.CLOSED)])
+async def test_a_route_that_has_no_more_time_counts_against_who_took_it(connect, state):
+    """Unless that was so little that it could not have answered."""
+    slow = guarded(Scripted("slow", *[9.0] * 20), first_byte=5.0, connect=connect)
+    chain = Fallback([slow, Scripted("y")], 0.05)
+
+    for number in range(6):
+        async with chain.open(f"s{number}", PATH) as stream:
+            assert stream.fallback in ("timeout", "circuit_open")
+
+    assert slow.circuit.state is state
+
+
+async def test_a_client_that_leaves_counts_against_nobody():
+    slow = guarded(Scripted("slow", *[9.0] * 20), first_byte=5.0, connect=0.01)
+
+    for number in range(6):
+        call = asyncio.ensure_future(content(Fallback([slow, Scripted("y")], 9.0), f"s{number}"))
+        await asyncio.sleep(0.03)
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+
+    assert slow.circuit.state is State.CLOSED
