@@ -389,3 +389,15 @@ async def test_a_client_that_leaves_counts_against_nobody():
             await call
 
     assert slow.circuit.state is State.CLOSED
+
+
+async def test_the_total_time_counts_also_for_what_comes_at_once():
+    """A client that reads slowly would else hold its slot for as long as it likes."""
+    guard = guarded(Scripted("x", pieces=[bytes(65_536)] * 8, size=8 * 65_536), total=0.1)
+
+    async with guard.open("s1", PATH) as stream:
+        coming = stream.chunks(0, 8 * 65_536)
+        await anext(coming)
+        await asyncio.sleep(0.15)
+        with pytest.raises(StreamBroken):
+            await anext(coming)
