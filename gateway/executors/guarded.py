@@ -218,8 +218,8 @@ class _Call(AbstractAsyncContextManager[T], Generic[T]):
         self._admitted_at = monotonic()
         try:
             return await self._entered()
-        except Unavailable:
-            if not self._guard.may_retry():
+        except Unavailable as exc:
+            if isinstance(exc, Busy) or not self._guard.may_retry():
                 raise
         await asyncio.sleep(_RETRY_AFTER_S)
         return await self._entered()

@@ -109,6 +109,15 @@ async def test_an_unavailable_backend_is_asked_once_more(error):
     assert inner.calls == 2
 
 
+async def test_one_that_is_busy_is_not():
+    inner = Scripted("x", Busy("full"))
+
+    with pytest.raises(Busy):
+        await content(guarded(inner))
+
+    assert inner.calls == 1
+
+
 async def test_and_not_twice_more():
     inner = Scripted("x", Unavailable("503"), Unavailable("503"))
 
