@@ -22,7 +22,7 @@ GatewayError
     WorkspaceGone           the backend no longer has, or never had, the workspace
     Unavailable             the executor cannot do its work
       Unreachable           there is no connection to it
-      Busy                  all its slots are taken
+      Busy                  all its slots are taken, or all the room for its files
       CircuitOpen           it has failed so often that it is left alone for a while
     TimedOut                no answer in time
     ProtocolFault           an answer that breaks the backend's own rules
@@ -151,7 +151,7 @@ class Unreachable(Unavailable):
 
 
 class Busy(Unavailable):
-    """No slot of the executor became free in time."""
+    """No slot of the executor became free in time, or no room for what it sends."""
 
     code = "busy"
 

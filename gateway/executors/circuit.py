@@ -33,13 +33,18 @@ class Circuit:
         self._failures: list[tuple[str, bool]] = []
         self._open_until = 0.0
 
+    def check(self) -> None:
+        """Raise `CircuitOpen` if no call is let through at present."""
+        if self.state is State.HALF_OPEN or (
+            self.state is State.OPEN and self._clock() < self._open_until
+        ):
+            raise CircuitOpen("the executor is left alone after failing repeatedly")
+
     def admit(self) -> None:
         """Let a call through, whose end must be told; raise `CircuitOpen` if it is not let."""
-        if self.state is State.CLOSED:
-            return
-        if self.state is State.HALF_OPEN or self._clock() < self._open_until:
-            raise CircuitOpen("the executor is left alone after failing repeatedly")
-        self._become(State.HALF_OPEN)
+        self.check()
+        if self.state is State.OPEN:
+            self._become(State.HALF_OPEN)
 
     def answered(self) -> None:
         """The backend answered, if only that something is not there."""
@@ -49,6 +54,8 @@ class Circuit:
 
     def failed(self, workspace: str, error: Outage) -> None:
         """The backend gave no answer about *workspace*."""
+        if self.state is State.OPEN:  # one of the calls that were under way
+            return
         self._failures = [
             *self._failures[1 - _FAILURES :],
             (workspace, isinstance(error, Unreachable)),
@@ -64,7 +71,7 @@ class Circuit:
             self._become(State.OPEN)
 
     def abandoned(self) -> None:
-        """The call ended before it was answered, and not by the backend's fault."""
+        """The call ended, and says nothing of the backend."""
         if self.state is State.HALF_OPEN:
             self._become(State.OPEN)
 

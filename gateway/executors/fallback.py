@@ -23,6 +23,7 @@ from gateway.executors.base import (
     Walk,
     Wanted,
 )
+from gateway.executors.within import CUT_OFF
 from gateway.telemetry import metrics
 
 T = TypeVar("T", bound=FileStream | Walk)
@@ -122,8 +123,12 @@ class _Asking(AbstractAsyncContextManager[T], Generic[T]):
     async def _entered(self, executor: Executor, until: float) -> T:
         inner = self._call(executor)
         try:
-            async with asyncio.timeout_at(until):
-                product = await inner.__aenter__()
+            async with asyncio.timeout_at(until) as deadline:
+                told = CUT_OFF.set(deadline)
+                try:
+                    product = await inner.__aenter__()
+                finally:
+                    CUT_OFF.reset(told)
         except TimeoutError as exc:
             raise TimedOut("the executor did not answer in time") from exc
         except SessionNotFound as exc:

@@ -36,7 +36,7 @@ from gateway.executors.base import (
 from gateway.executors.circuit import Circuit, State
 from gateway.executors.guarded_bodies import GuardedStream, GuardedWalk
 from gateway.executors.slots import Slots
-from gateway.executors.within import within
+from gateway.executors.within import CUT_OFF, within
 from gateway.telemetry import metrics
 
 log = structlog.get_logger()
@@ -154,6 +154,7 @@ class _Call(AbstractAsyncContextManager[T], Generic[T]):
         self._begin = begin
         self._inner: AbstractAsyncContextManager[T] | None = None
         self._has_slot = False
+        self._admitted_at: float | None = None
 
     async def __aenter__(self) -> T:
         guard, began = self._guard, monotonic()
@@ -170,9 +171,14 @@ class _Call(AbstractAsyncContextManager[T], Generic[T]):
             outcome = "refused"
             guard.circuit.answered()
             raise
+        except asyncio.CancelledError:
+            if self._was_too_slow():
+                outcome = TimedOut.code
+                self._tell(TimedOut("the executor did not answer in time"))
+            raise
         finally:
             if outcome == "cancelled":
-                guard.circuit.abandoned()
+                self._abandon()
             if outcome != "ok":
                 self._free_slot()
             guard.metrics.count(self._operation, outcome, monotonic() - began)
@@ -195,7 +201,7 @@ class _Call(AbstractAsyncContextManager[T], Generic[T]):
 
     async def _admitted(self) -> T:
         guard = self._guard
-        guard.circuit.admit()
+        guard.circuit.check()
         guard.earn_retry()
         try:
             return await within(guard.timeout.first_byte, self._entered_in_two_tries())
@@ -207,10 +213,13 @@ class _Call(AbstractAsyncContextManager[T], Generic[T]):
     async def _entered_in_two_tries(self) -> T:
         await self._guard.slots.acquire(self._workspace)
         self._has_slot = True
+        # Not before: a call that probes while it waits for its turn would keep all others out.
+        self._guard.circuit.admit()
+        self._admitted_at = monotonic()
         try:
             return await self._entered()
-        except Unavailable:
-            if not self._guard.may_retry():
+        except Unavailable as exc:
+            if isinstance(exc, Busy) or not self._guard.may_retry():
                 raise
         await asyncio.sleep(_RETRY_AFTER_S)
         return await self._entered()
@@ -239,10 +248,10 @@ class _Call(AbstractAsyncContextManager[T], Generic[T]):
         guard = self._guard
         if isinstance(error, CircuitOpen):
             return
-        if isinstance(error, WorkspaceGone | Unsupported):
+        if isinstance(error, WorkspaceGone):
             guard.circuit.answered()
-        elif isinstance(error, Busy):
-            guard.circuit.abandoned()
+        elif isinstance(error, Unsupported | Busy):  # found out here, perhaps without asking
+            self._abandon()
         else:
             guard.circuit.failed(self._workspace, error)
         log.warning(
@@ -252,6 +261,17 @@ class _Call(AbstractAsyncContextManager[T], Generic[T]):
             reason=error.code,
             cause=repr(error.__cause__),
         )
+
+    def _abandon(self) -> None:
+        if self._admitted_at is not None:
+            self._guard.circuit.abandoned()
+
+    def _was_too_slow(self) -> bool:
+        """Whether the time of a chain ran out while the backend had a fair part of it."""
+        deadline, asked_at = CUT_OFF.get(), self._admitted_at
+        if deadline is None or not deadline.expired() or asked_at is None:
+            return False
+        return monotonic() - asked_at >= self._guard.timeout.connect
 
     def _free_slot(self) -> None:
         if self._has_slot:

@@ -116,8 +116,12 @@ class _Patience:
 
     async def wait(self, coming: Coroutine[Any, Any, T]) -> T:
         """What comes; raise `StreamBroken` if it comes too late, or as anything unexpected."""
+        left_s = self._ends_at - monotonic()
+        if left_s <= 0:  # `within` would still take what is there without waiting
+            coming.close()
+            raise StreamBroken("the executor's time is up")
         try:
-            return await within(min(self._idle_s, self._ends_at - monotonic()), coming)
+            return await within(min(self._idle_s, left_s), coming)
         except (StreamBroken, GatewayError):
             raise
         except TimeoutError as exc:

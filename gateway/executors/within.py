@@ -2,9 +2,13 @@
 
 import asyncio
 from collections.abc import Coroutine, Generator
+from contextvars import ContextVar
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
+
+CUT_OFF: ContextVar[asyncio.Timeout | None] = ContextVar("cut_off", default=None)
+"""The deadline of whoever makes the present call: cancelled by it is not left by a client."""
 
 
 async def within(seconds: float, coroutine: Coroutine[Any, Any, T]) -> T:

@@ -32,7 +32,7 @@ _PLAIN_RANGE = re.compile(r"bytes=([0-9]{1,18})-([0-9]{0,18})")
 _PLAIN_TAG = re.compile(r'"([!#-~]{1,128})"')
 
 _MOST_KNOWN = 4096
-_known_types: dict[tuple[str, str, str], str] = {}  # by executor, name and version
+_known_types: dict[int, str] = {}  # by the hash of executor, session and path, and version
 
 WORKSPACE_HEADERS = {"Content-Security-Policy": "sandbox; default-src 'none'"}
 
@@ -78,7 +78,7 @@ async def send_file(request: web.Request, stream: FileStream) -> web.StreamRespo
     head = await _head(stream)
     if size is None and len(head) < HEAD_BYTES:
         size = len(head)
-    content_type = _media_type(stream, head, complete=len(head) == size)
+    content_type = _media_type(request, stream, head, complete=len(head) == size)
     headers |= WORKSPACE_HEADERS
     headers["Content-Disposition"] = attachment(entry.path.name)
     if request.rel_url.raw_query_string or "Want-Repr-Digest" in request.headers:
@@ -106,12 +106,13 @@ def source_headers(request: web.Request, source: FileStream | Walk | Listing) ->
     return {"X-Workspace-Source": source.source, "X-Workspace-Fallback": source.fallback}
 
 
-def _media_type(stream: FileStream, head: bytes, *, complete: bool) -> str:
+def _media_type(request: web.Request, stream: FileStream, head: bytes, *, complete: bool) -> str:
     """The type of the content; judging binary data takes a third of a small file's whole time."""
     entry = stream.entry
     if entry.version is None:
         return media_type(entry.path.name, head, complete)
-    key = stream.source, entry.path.name, entry.version
+    # A version tells two states of one file apart, not two files; and it may be long.
+    key = hash((stream.source, request.rel_url.raw_path, entry.version))
     known = _known_types.get(key)
     if known is None:
         known = media_type(entry.path.name, head, complete)

@@ -3,8 +3,11 @@ nothing of a client's reaches them or anybody that they point to.
 """
 
 import pytest
+from aiohttp import web
 
+from tests import gateways
 from tests.doubles import fault_proxy, faults
+from tests.doubles.disk import serving
 from tests.doubles.fault_proxy import Answer, Exchange
 from tests.faults.stage import OPERATIONS, staged
 from tests.faults.subjects import SUBJECTS, TOKEN
@@ -151,3 +154,24 @@ async def test_an_answer_that_nobody_asked_for_answers_nothing(subject, tmp_path
         answers = [await operation.ask(stage.gateway) for _ in range(3)]
 
     assert all(operation.is_exact(answer) for answer in answers)
+
+
+async def test_a_version_of_one_session_says_nothing_of_another(tmp_path):
+    """Many a server makes its ETag of the time and the size alone."""
+    contents = {"s1": b"only text", "s2": b"\x89PNG\r\n\x1a\n\0"}
+
+    async def answer(request: web.Request) -> web.Response:
+        return web.Response(body=contents[request.match_info["session"]], headers={"ETag": '"9-9"'})
+
+    async with serving(web.get("/api/v1/sessions/{session}/files/data", answer)) as url:
+        changes = {
+            "executors": {"remote": {"type": "gateway", "url": url}},
+            "placement": {"default": {"executor": "remote"}},
+        }
+        async with gateways.running(tmp_path, changes) as gateway:
+            types = [
+                (await gateway.ask(f"/api/v1/sessions/{session}/files/data")).header("Content-Type")
+                for session in ("s1", "s2", "s1")
+            ]
+
+    assert types == ["text/plain; charset=utf-8", "image/png", "text/plain; charset=utf-8"]

@@ -3,11 +3,18 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
-from gateway.domain.errors import NotADirectory, NotReadable, PathNotFound, PathRefused
+from gateway.domain.errors import (
+    NotADirectory,
+    NotReadable,
+    PathNotFound,
+    PathRefused,
+    Unsupported,
+)
 from gateway.domain.model import Entry, Kind
 from gateway.domain.paths import WorkspacePath
 from gateway.executors.base import Selection, Walk
 
+MOST_HELD = 200_000  # entries of all directories on the way down; one takes about 350 bytes
 _BATCH = 64  # entries judged by a selection in one turn of the loop
 
 ListDirectory = Callable[[WorkspacePath], Awaitable[Sequence[Entry]]]
@@ -39,11 +46,13 @@ class DirectoryWalk(Walk):
         batch: list[Entry] = []
         judged = 0
         levels = [_reversed(self._children)]
+        held = len(self._children)
         while levels:
             if not levels[-1]:
                 levels.pop()
                 continue
             entry = levels[-1].pop()
+            held -= 1
             judged += 1
             if judged % _BATCH == 0:
                 if batch:
@@ -57,6 +66,9 @@ class DirectoryWalk(Walk):
                     yield batch
                     batch = []
                 entry, children = await self._entered(entry)
+                held += len(children)
+                if held > MOST_HELD:
+                    raise Unsupported("the executor's tree is too large to be listed at once")
                 levels.append(_reversed(children))
             if self._lists(entry):
                 batch.append(entry)

@@ -14,7 +14,7 @@ from itertools import pairwise
 from typing import Annotated
 
 import orjson
-from pydantic import ConfigDict, Field, TypeAdapter, with_config
+from pydantic import ConfigDict, FailFast, Field, TypeAdapter, with_config
 
 from gateway.domain.errors import (
     GatewayError,
@@ -56,7 +56,8 @@ class _File:
 @dataclass(frozen=True, slots=True)
 class _Listing:
     success: bool
-    files: list[_File]
+    # A hostile listing can be wrong millions of times, and every error is an object.
+    files: Annotated[list[_File], FailFast()]
 
 
 @_STRICT

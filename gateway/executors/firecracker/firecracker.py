@@ -31,7 +31,7 @@ from gateway.executors.engines.walking import DirectoryWalk
 from gateway.executors.firecracker.calls import Calls
 from gateway.executors.firecracker.envelope import Envelope
 from gateway.executors.firecracker.pages import TreeWalk, past_excluded
-from gateway.executors.firecracker.spooled import Spool, SpooledFile
+from gateway.executors.firecracker.spooled import Room, Spool, SpooledFile
 from gateway.executors.local.pool import Pool
 
 _SPOOLERS = 4
@@ -46,7 +46,8 @@ def _directory(path: str) -> str:
 class FirecrackerConfig(RemoteConfig):
     """*workspaces* is the directory of all workspaces as the executor's host names it.
 
-    A file that has more than *max_file* bytes is not taken from it.
+    A file that has more than *max_file* bytes is not taken from it, and not more than *spool* bytes
+    of all files that are being read.
     """
 
     type: Literal["firecracker"]
@@ -54,6 +55,7 @@ class FirecrackerConfig(RemoteConfig):
     timeout: Timeouts = Timeouts(first_byte=40.0)
     workspaces: Annotated[str, AfterValidator(_directory)] = "/mnt/sessions"
     max_file: Size = 100 * 1024**2
+    spool: Size = 4 * 1024**3
 
 
 class Firecracker(Plugin):
@@ -75,10 +77,11 @@ class Firecracker(Plugin):
         per_workspace=1,
     )
 
-    def __init__(self, name: str, calls: Calls, pool: Pool, most: int) -> None:
+    def __init__(self, name: str, calls: Calls, pool: Pool, room: Room, most: int) -> None:
         super().__init__(name)
         self._calls = calls
         self._pool = pool
+        self._room = room
         self._most = most
 
     @classmethod
@@ -91,7 +94,8 @@ class Firecracker(Plugin):
         pool = Pool(f"{name}-spool", _SPOOLERS)
         try:
             async with RestEngine.running(config, headers) as engine:
-                yield cls(name, Calls(engine, config.workspaces), pool, config.max_file)
+                calls, room = Calls(engine, config.workspaces), Room(config.spool)
+                yield cls(name, calls, pool, room, config.max_file)
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
@@ -111,7 +115,7 @@ class Firecracker(Plugin):
         self, workspace: str, path: WorkspacePath, wanted: Wanted = EVERYTHING
     ) -> AsyncIterator[FileStream]:
         """Open the file at *path*: it is here, whole and checked, when this has been entered."""
-        async with Spool.opened(self._pool) as spool:
+        async with Spool.opened(self._pool, self._room) as spool:
             async with self._calls.content(workspace, path) as reply:
                 await self._take(reply, spool)
             entry = Entry(path, Kind.FILE, spool.size, None, 0)

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
 
-from gateway.domain.errors import StreamBroken, Unavailable
+from gateway.domain.errors import Busy, StreamBroken, Unavailable
 from gateway.domain.model import Entry
 from gateway.executors.base import FileStream
 from gateway.executors.local.descriptor import Descriptor
@@ -18,19 +18,28 @@ _PIECE = 256 * 1024
 _FLUSHED = 1024 * 1024  # bytes in memory before they are written
 
 
+class Room:
+    """How many bytes all temporary files together may still take: readers may be slow, and many."""
+
+    def __init__(self, most: int) -> None:
+        self.left = most
+
+
 class Spool:
     """The temporary file while it is written."""
 
-    def __init__(self, file: Descriptor, pool: Pool) -> None:
+    def __init__(self, file: Descriptor, pool: Pool, room: Room) -> None:
         self.file = file
         self.size = 0
         self._pool = pool
+        self._room = room
+        self._taken = 0
         self._waiting: list[bytes] = []
         self._held = 0
 
     @classmethod
     @asynccontextmanager
-    async def opened(cls, pool: Pool) -> AsyncIterator["Spool"]:
+    async def opened(cls, pool: Pool, room: Room) -> AsyncIterator["Spool"]:
         """A new one, gone when the block is left; raise `Unavailable` if there is no place."""
         making = pool.submit(_temporary)
         try:
@@ -40,13 +49,15 @@ class Spool:
         except asyncio.CancelledError:
             making.add_done_callback(_unmade)
             raise
+        spool = cls(file, pool, room)
         try:
-            yield cls(file, pool)
+            yield spool
         finally:
             file.close()
+            room.left += spool._taken
 
     async def write(self, data: bytes) -> None:
-        """Append *data*; raise `Unavailable` if there is no room for it."""
+        """Append *data*; raise `Busy` or `Unavailable` if there is no room for it."""
         self._waiting.append(data)
         self._held += len(data)
         if self._held >= _FLUSHED:
@@ -54,7 +65,11 @@ class Spool:
 
     async def flush(self) -> None:
         """Write what is still in memory."""
-        data, self._waiting, self._held = self._waiting, [], 0
+        data, count, self._waiting, self._held = self._waiting, self._held, [], 0
+        if count > self._room.left:
+            raise Busy("too many of the executor's files are being read")
+        self._room.left -= count
+        self._taken += count
         try:
             self.size += await wrap_future(self._pool.submit(_append, self.file, data, self.size))
         except OSError as exc:

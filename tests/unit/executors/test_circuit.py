@@ -101,3 +101,14 @@ def test_a_probe_that_is_abandoned_leaves_the_next_call_to_probe():
     made.admit()
 
     assert made.state is State.HALF_OPEN
+
+
+def test_calls_that_fail_late_do_not_keep_it_open_for_longer():
+    made, clock, _ = opened()
+    clock.now = OPEN_S - 0.01
+    made.failed("s1", UNREACHABLE)
+    clock.now = OPEN_S
+
+    made.admit()
+
+    assert made.state is State.HALF_OPEN

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import time
+from typing import Any
 
 import pytest
 
@@ -25,10 +26,11 @@ from gateway.domain.errors import (
 )
 from gateway.domain.model import Entry, Kind
 from gateway.domain.paths import WorkspacePath
-from gateway.executors.base import Wanted
-from gateway.executors.circuit import State
+from gateway.executors.base import Executor, Wanted
+from gateway.executors.circuit import OPEN_S, Circuit, State
+from gateway.executors.fallback import Fallback
 from gateway.executors.guarded import Guarded
-from tests.unit.executors.scripted import PATH, Scripted
+from tests.unit.executors.scripted import PATH, Scripted, Step
 
 ENTRY = Entry(PATH, Kind.FILE, 5, 0, 0o644)
 
@@ -43,7 +45,7 @@ def guarded(
     return Guarded(inner, config, most)
 
 
-async def content(guard: Guarded, workspace: str = "s1", count: int | None = 5) -> bytes:
+async def content(guard: Executor, workspace: str = "s1", count: int | None = 5) -> bytes:
     async with guard.open(workspace, PATH) as stream:
         return b"".join([chunk async for chunk in stream.chunks(0, count)])
 
@@ -105,6 +107,15 @@ async def test_an_unavailable_backend_is_asked_once_more(error):
 
     assert await content(guarded(inner)) == b"hello"
     assert inner.calls == 2
+
+
+async def test_one_that_is_busy_is_not():
+    inner = Scripted("x", Busy("full"))
+
+    with pytest.raises(Busy):
+        await content(guarded(inner))
+
+    assert inner.calls == 1
 
 
 async def test_and_not_twice_more():
@@ -322,3 +333,80 @@ async def test_verdicts_and_full_slots_do_not_open_the_circuit():
                 await content(guard, f"s{number}")
 
     assert guard.circuit.state is State.CLOSED
+
+
+async def given_up_on(*steps: Step, **how: Any) -> Guarded:
+    """A guard whose circuit has just opened, and may be probed again; then *steps* are taken."""
+    now = 0.0
+    guard = guarded(Scripted("x", *[Unreachable("refused")] * 5, *steps, **how), first_byte=0.5)
+    guard.circuit = Circuit(lambda state: None, lambda: now)
+    while guard.may_retry():
+        pass
+    for _ in range(5):
+        with pytest.raises(Unreachable):
+            await content(guard)
+    assert guard.circuit.state is State.OPEN
+    now = OPEN_S
+    return guard
+
+
+async def test_what_the_executor_cannot_do_says_nothing_of_its_backend():
+    """A client may ask for such a thing as often as it likes."""
+    guard = await given_up_on(Unsupported("no such names"))
+
+    with pytest.raises(Unsupported):
+        await content(guard)
+
+    assert guard.circuit.state is not State.CLOSED
+
+
+async def test_a_call_that_waits_for_its_turn_does_not_keep_others_from_probing():
+    guard = await given_up_on(per_workspace=1)
+    await guard.slots.acquire("busy")  # as a listing that is read slowly does
+
+    async with asyncio.TaskGroup() as tasks:
+        waiting = tasks.create_task(content(guard, "busy"))
+        await asyncio.sleep(0.05)
+        assert await content(guard, "other") == b"hello"
+        assert not waiting.done()
+        guard.slots.release("busy")
+
+    assert waiting.result() == b"hello"
+
+
+@pytest.mark.parametrize(("connect", "state"), [(0.01, State.OPEN), (5.0, State.CLOSED)])
+async def test_a_route_that_has_no_more_time_counts_against_who_took_it(connect, state):
+    """Unless that was so little that it could not have answered."""
+    slow = guarded(Scripted("slow", *[9.0] * 20), first_byte=5.0, connect=connect)
+    chain = Fallback([slow, Scripted("y")], 0.05)
+
+    for number in range(6):
+        async with chain.open(f"s{number}", PATH) as stream:
+            assert stream.fallback in ("timeout", "circuit_open")
+
+    assert slow.circuit.state is state
+
+
+async def test_a_client_that_leaves_counts_against_nobody():
+    slow = guarded(Scripted("slow", *[9.0] * 20), first_byte=5.0, connect=0.01)
+
+    for number in range(6):
+        call = asyncio.ensure_future(content(Fallback([slow, Scripted("y")], 9.0), f"s{number}"))
+        await asyncio.sleep(0.03)
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+
+    assert slow.circuit.state is State.CLOSED
+
+
+async def test_the_total_time_counts_also_for_what_comes_at_once():
+    """A client that reads slowly would else hold its slot for as long as it likes."""
+    guard = guarded(Scripted("x", pieces=[bytes(65_536)] * 8, size=8 * 65_536), total=0.1)
+
+    async with guard.open("s1", PATH) as stream:
+        coming = stream.chunks(0, 8 * 65_536)
+        await anext(coming)
+        await asyncio.sleep(0.15)
+        with pytest.raises(StreamBroken):
+            await anext(coming)

@@ -248,6 +248,22 @@ async def test_a_content_without_end_is_stopped_at_the_cap_with_little_memory(te
     assert sent < (2**23 if tells_length else 2 * cap)
 
 
+async def test_a_listing_that_is_wrong_a_million_times_is_refused_at_the_first():
+    """Otherwise every mistake becomes an object: gigabytes, and seconds without the event loop."""
+    answer = b'{"success":true,"files":[' + b"{}," * 1_000_000 + b"{}]}"
+
+    async with facing({LIST: answer}) as executor:
+        tracemalloc.start()
+        try:
+            with pytest.raises(ProtocolFault):
+                await names(executor)
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    assert peak < 8 * len(answer)
+
+
 def output(text: str, **changes: object) -> bytes:
     return orjson.dumps({"success": True, "stdout": text, **changes})
 

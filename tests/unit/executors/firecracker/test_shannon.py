@@ -6,6 +6,7 @@ import os
 import pytest
 
 from gateway.domain.errors import (
+    Busy,
     NotADirectory,
     NotAFile,
     PathNotFound,
@@ -243,6 +244,18 @@ async def test_a_file_over_the_cap_is_too_large(shannon, sessions):
         assert await content(executor, "ten") == bytes(10)
         with pytest.raises(TooLarge):
             await content(executor, "eleven")
+
+
+async def test_files_that_are_being_read_take_no_more_room_than_they_may(shannon, sessions):
+    """Slow readers keep their files, and no slot."""
+    plant(sessions / "s1", {"six": bytes(6)})
+
+    async with firecracker(shannon.url, spool=15) as executor:
+        async with executor.open("s1", at("six")), executor.open("s1", at("six")):
+            for _ in range(2):
+                with pytest.raises(Busy):
+                    await content(executor, "six")
+        assert await content(executor, "six") == bytes(6)
 
 
 async def test_nothing_stays_open(executor, sessions):
