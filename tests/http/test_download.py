@@ -568,7 +568,7 @@ async def test_a_reader_that_reads_nothing_is_cut_off(
     plant(root, {f"s1/{number:0200}": b"" for number in range(400)})
     changes = {"server": {"idle_timeout": "500ms"}, **resolved_by(resolver)}
     async with running(root, changes) as gateway:
-        await gateway.ask("/livez")
+        await gateway.files("recursive=true")  # with it the walk helper starts, and stays
         before = _descriptors()
         with _slow_reader(gateway) as sock:
             await _send_all(sock, head(target, AUTH, *lines) * count)

@@ -397,7 +397,7 @@ async def test_leaving_a_walk_closes_what_it_has_open(
 ) -> None:
     for number in range(1500):
         tree.file(f"many/{number}/f")
-    await executor.probe()
+    await listed(executor)  # with it the walk helper starts, and stays
     before = open_files()
 
     async with executor.walk("s1", WorkspacePath(), depth=9) as walk:
@@ -414,7 +414,7 @@ async def test_leaving_a_walk_closes_what_it_has_open(
 async def test_a_cancelled_walk_closes_what_it_has_open(tree: Place, executor: Local) -> None:
     for number in range(1000):
         tree.file(f"many/{number}/f")
-    await executor.probe()
+    await listed(executor)  # with it the walk helper starts, and stays
     before = open_files()
     for number in range(50):
         task = asyncio.create_task(listed(executor))
