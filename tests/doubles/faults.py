@@ -51,6 +51,7 @@ def status(code: str, *headers: str, body: bytes = b"<h1>secret detail</h1>") ->
         f"HTTP/1.1 {code}",
         *headers,
         "Content-Type: text/html",
+        "Connection: close",  # else it is chance whether the next request comes here too
         f"Content-Length: {len(body)}",
     ]
     return raw("\r\n".join(lines).encode() + b"\r\n\r\n" + body)

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests import gateways, wire
 from tests.doubles import fault_proxy
 from tests.doubles.fault_proxy import Fault, FaultProxy
-from tests.faults.subjects import Subject
+from tests.faults.subjects import SUBJECTS, Subject
 from tests.gateways import Gateway, plant
 from tests.wire import Answer
 
@@ -76,6 +78,19 @@ OPERATIONS = {
     "tree": Operation("?path=in&recursive=true", listed=[*_LISTED, ("/in/sub/leaf.txt", 4, False)]),
     "sdk": Operation("/in/plain.txt", (_SDK,), body=TEXT),
 }
+
+
+def each(*names: str) -> pytest.MarkDecorator:
+    """Try every subject with those of its operations that are named, or with all of them."""
+    return pytest.mark.parametrize(
+        ("subject", "operation"),
+        [
+            pytest.param(subject, OPERATIONS[name], id=f"{subject.name}-{name}")
+            for subject in SUBJECTS.values()
+            for name in subject.operations
+            if not names or name in names
+        ],
+    )
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from yarl import URL
+
 from tests import gateways
+from tests.doubles import file_api
+from tests.doubles.firecracker import Shannon
 
 TOKEN = "sk_executor_654321"
 """What the gateway under test shows to its executor; no client knows it."""
@@ -15,14 +19,18 @@ TOKEN = "sk_executor_654321"
 @dataclass(frozen=True)
 class Subject:
     """*backend* serves the workspaces below a directory and yields its port; *section* is the
-    executor's config for a backend at that URL. One that *streams* sends of a large file what has
-    come before it knows of the rest. *listings* are the operations whose answers have names and
+    executor's config for a backend at that URL.
+
+    It *streams* answers of these framings: sends of a large file what has come before it knows of
+    the rest. *operations* are those it is tried with; *listings* those whose answers have names and
     sizes in plain JSON.
     """
 
+    name: str
     backend: Callable[[Path], AbstractAsyncContextManager[int]]
     section: Callable[[Path, str], Mapping[str, Any]]
-    streams: bool
+    streams: tuple[str, ...]
+    operations: tuple[str, ...]
     listings: tuple[str, ...]
 
 
@@ -43,6 +51,64 @@ def _gateway_section(tmp: Path, url: str) -> Mapping[str, Any]:
     return {"type": "gateway", "url": url, "token": _token(tmp)}
 
 
-SUBJECTS = {
-    "gateway": Subject(_gateway, _gateway_section, streams=True, listings=("list", "tree")),
-}
+@asynccontextmanager
+async def _http_profile(root: Path) -> AsyncIterator[int]:
+    async with file_api.file_api(root, TOKEN) as url:
+        yield _port(url)
+
+
+def _http_profile_section(tmp: Path, url: str) -> Mapping[str, Any]:
+    profile = tmp / "profile.yaml"
+    profile.write_text(file_api.PROFILE)
+    return {
+        "type": "http_profile",
+        "profile": str(profile),
+        "url": url,
+        "token": _token(tmp),
+        "root": "/{workspace}",
+    }
+
+
+@asynccontextmanager
+async def _firecracker(root: Path) -> AsyncIterator[int]:
+    async with Shannon.running(root, boots=False) as shannon:
+        yield _port(shannon.url)
+
+
+def _firecracker_section(tmp: Path, url: str) -> Mapping[str, Any]:
+    return {"type": "firecracker", "url": url, "token": _token(tmp)}
+
+
+def _port(url: str) -> int:
+    port = URL(url).port
+    assert port is not None
+    return port
+
+
+_ALL = (
+    Subject(
+        "gateway",
+        _gateway,
+        _gateway_section,
+        streams=("length", "chunks"),
+        operations=("small", "big", "head", "range", "list", "tree", "sdk"),
+        listings=("list", "tree"),
+    ),
+    Subject(
+        "http_profile",
+        _http_profile,
+        _http_profile_section,
+        streams=("length",),  # the profile says of no other that it proves its end
+        operations=("big", "range", "list"),
+        listings=("list",),
+    ),
+    Subject(
+        "firecracker",
+        _firecracker,
+        _firecracker_section,
+        streams=(),
+        operations=("small", "list"),  # a range is cut from the file that came whole
+        listings=("list",),
+    ),
+)
+SUBJECTS = {subject.name: subject for subject in _ALL}

@@ -32,7 +32,7 @@ SIZES = {
     "negative": b"-1",
     "2^63": b"9223372036854775808",
     "half a byte": b"1.5",
-    "text": b'"3007"',
+    "text": b'"many"',
     "true": b"true",
     "a list": b"[3007]",
     "without end": b"1" * 10_000,
@@ -91,6 +91,12 @@ async def test_a_name_that_cannot_be_one_spoils_the_listing(listing, name, tmp_p
 @pytest.mark.parametrize("size", SIZES.values(), ids=SIZES.keys())
 async def test_a_size_that_cannot_be_one_spoils_the_listing(listing, size, tmp_path):
     await listed_by_fallback(listing, faults.swapped(_SIZE, size), tmp_path)
+
+
+@pytest.mark.parametrize("name", [name for name in LISTINGS if "http_profile" not in name])
+async def test_a_size_in_quotes_spoils_the_listing(name, tmp_path):
+    """Not a profile's: many APIs write theirs so."""
+    await listed_by_fallback(LISTINGS[name], faults.swapped(_SIZE, b'"%s"' % _SIZE), tmp_path)
 
 
 @pytest.mark.parametrize("fault", DOCUMENTS.values(), ids=DOCUMENTS.keys())
