@@ -2,6 +2,8 @@
 nothing of a client's reaches them or anybody that they point to.
 """
 
+import asyncio
+
 import pytest
 from aiohttp import web
 
@@ -143,19 +145,30 @@ async def test_an_executor_is_shown_its_own_credential(tmp_path):
     assert TOKEN.encode() in stage.proxy.requests[0]
 
 
-@each("small")
-async def test_an_answer_that_nobody_asked_for_answers_nothing(subject, operation, tmp_path):
+@each("small", "big", "list")
+@pytest.mark.parametrize("pause_s", [0, 0.05], ids=["at once", "later"])
+async def test_an_answer_that_nobody_asked_for_answers_nothing(
+    subject, operation, pause_s, tmp_path
+):
     """What stands behind an answer on a connection that is kept is not the next one's."""
     evil = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 4\r\n\r\nevil"
 
     async def answers_twice(exchange: Exchange) -> None:
         answer = await exchange.answer()
         whole = answer.whole().replace(b"\r\nConnection: close", b"", 1)
-        await exchange.say(whole + evil)
+        if pause_s:
+            await exchange.say(whole)
+            await asyncio.sleep(pause_s)
+            await exchange.say(evil)
+        else:
+            await exchange.say(whole + evil)
         await exchange.left()
 
     async with staged(subject, tmp_path, answers_twice) as stage:
-        answers = [await operation.ask(stage.gateway) for _ in range(3)]
+        answers = []
+        for _ in range(3):
+            answers.append(await operation.ask(stage.gateway))
+            await asyncio.sleep(2 * pause_s)
 
     assert all(operation.is_exact(answer) for answer in answers)
 

@@ -21,8 +21,8 @@ from gateway.domain.errors import (
     Unavailable,
     Unreachable,
 )
+from gateway.executors.engines.answering import bound_answers
 from gateway.executors.engines.connecting import RemoteConfig, connector
-from gateway.executors.engines.interim import bound_interim_answers
 from gateway.telemetry.correlation import REQUEST_ID, TRACEPARENT
 
 T = TypeVar("T")
@@ -123,7 +123,7 @@ class RestEngine:
     ) -> AsyncIterator[Self]:
         """Connect when asked to; *headers*, such as the credential, go with every request."""
         base, linked = connector(config)
-        bound_interim_answers(linked)
+        bound_answers(linked)
         async with aiohttp.ClientSession(
             connector=linked,
             auto_decompress=False,
