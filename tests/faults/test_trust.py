@@ -7,7 +7,7 @@ from aiohttp import web
 
 from tests import gateways
 from tests.doubles import fault_proxy, faults
-from tests.doubles.disk import serving
+from tests.doubles.serving import routed, serving
 from tests.doubles.fault_proxy import Answer, Exchange
 from tests.faults.stage import OPERATIONS, staged
 from tests.faults.subjects import SUBJECTS, TOKEN
@@ -163,7 +163,7 @@ async def test_a_version_of_one_session_says_nothing_of_another(tmp_path):
     async def answer(request: web.Request) -> web.Response:
         return web.Response(body=contents[request.match_info["session"]], headers={"ETag": '"9-9"'})
 
-    async with serving(web.get("/api/v1/sessions/{session}/files/data", answer)) as url:
+    async with serving(routed(web.get("/api/v1/sessions/{session}/files/data", answer))) as url:
         changes = {
             "executors": {"remote": {"type": "gateway", "url": url}},
             "placement": {"default": {"executor": "remote"}},
