@@ -102,7 +102,7 @@ def bind(host: str, port: int, setting: str, *, shared: bool) -> list[socket.soc
             sock.bind((address[0], port, *address[2:]))
             sock.setblocking(False)
             port = sock.getsockname()[1]
-    except OSError as exc:
+    except (OSError, UnicodeError) as exc:  # UnicodeError: a name that DNS cannot hold
         for sock in bound:
             sock.close()
         raise _taken(f"{host}:{port}", setting, exc) from exc
@@ -251,6 +251,9 @@ def _alone_in(directory: str) -> Iterator[None]:
         os.close(fd)
 
 
-def _taken(where: str, setting: str, exc: OSError) -> PortTaken:
-    reason = "is in use" if exc.errno == errno.EADDRINUSE else f"cannot be used: {exc.strerror}"
-    return PortTaken(f"{setting}: {where} {reason}; choose another")
+def _taken(where: str, setting: str, exc: OSError | UnicodeError) -> PortTaken:
+    if isinstance(exc, OSError) and exc.errno == errno.EADDRINUSE:
+        return PortTaken(f"{setting}: {where} is in use; choose another")
+    # Python itself, which refuses a socket's path that is too long, gives no `strerror`.
+    reason = getattr(exc, "strerror", None) or exc
+    return PortTaken(f"{setting}: {where} cannot be used: {reason}; choose another")

@@ -12,7 +12,7 @@ from gateway.config.errors import ConfigError, Problem
 from gateway.config.load import default_data, from_mapping
 from gateway.config.model import Config
 from gateway.config.secret import one_line
-from gateway.listeners import Address, Tcp, parse_address
+from gateway.listeners import parse_address
 
 _SHORTEST_TOKEN = 16  # characters
 _ANYBODY = stat.S_IROTH | stat.S_IWOTH
@@ -48,13 +48,13 @@ def sidecar(root: str, listen: str, token_file: str) -> int:
 
     That gateway asks by an executor of type `gateway`. A sidecar is a gateway itself, with the
     default limits, whatever the other one's are, and one key, the token. How many requests a client
-    may make is counted over there.
+    may make is counted over there, and who presents a wrong token is not throttled.
     """
     try:
         address = parse_address(listen)
     except ValueError as exc:
         raise click.UsageError(f"--listen: {exc}") from None
-    read = partial(config_for_sidecar, root, token_file, address)
+    read = partial(config_for_sidecar, root, token_file)
     try:
         config = read()
     except ConfigError as exc:
@@ -65,7 +65,7 @@ def sidecar(root: str, listen: str, token_file: str) -> int:
     return run(config, reload=read, listen=address)
 
 
-def config_for_sidecar(root: str, token_file: str, address: Address) -> Config:
+def config_for_sidecar(root: str, token_file: str) -> Config:
     """The config of a sidecar; raise `ConfigError`."""
     data = default_data()
     entry = {
@@ -76,12 +76,11 @@ def config_for_sidecar(root: str, token_file: str, address: Address) -> Config:
     }
     sections: dict[str, dict[str, object]] = {
         "auth": {"keys": [entry]},
-        "limits": {"requests_per_minute": 0},
+        # A proxy, a mesh or the sandbox may share the gateway's address, or there is none at all:
+        # whoever fails there would lock the gateway out, too. Tokens are too long to be guessed.
+        "limits": {"requests_per_minute": 0, "auth_failures_per_minute": 0},
         "executors": {"local": {"type": "local", "root": root}},
     }
-    if not isinstance(address, Tcp):
-        # Such peers have no address: whoever fails would lock the gateway out, too.
-        sections["limits"]["auth_failures_per_minute"] = 0
     for name, values in sections.items():
         section = data[name]
         assert isinstance(section, dict)

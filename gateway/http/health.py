@@ -1,7 +1,8 @@
 """Liveness and readiness, for orchestrators and proxies; no credential is asked for."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from time import monotonic
 
 import orjson
 from aiohttp import web
@@ -11,6 +12,7 @@ from gateway.http.errors import JSON
 from gateway.telemetry import metrics
 
 _PROBE_DEADLINE_S = 2.0
+_FRESH_S = 1.0  # anybody may ask for readiness, as often as they like; executors are asked seldom
 
 
 class Lifecycle:
@@ -31,6 +33,9 @@ class HealthRoutes:
     def __init__(self, executors: Sequence[Executor], lifecycle: Lifecycle) -> None:
         self._executors = executors
         self._lifecycle = lifecycle
+        self._probing = asyncio.Lock()
+        self._states: Mapping[str, dict[str, object]] = {}
+        self._fresh_until = 0.0
 
     def add_to(self, app: web.Application, with_metrics: bool) -> None:
         """Mount the routes; metrics belong on the admin listener alone."""
@@ -45,17 +50,18 @@ class HealthRoutes:
         return _json(200, {"status": "alive"})
 
     async def ready(self, request: web.Request) -> web.Response:
-        """200 or 503, with what each executor says of itself."""
+        """200 or 503, with what each executor said of itself within the last second."""
         if self._lifecycle.unready or self._lifecycle.draining:
             return _json(503, {"status": "draining"})
-        states = await asyncio.gather(*map(_probe, self._executors))
-        ready = any(state["ready"] for state in states)
+        async with self._probing:
+            if monotonic() >= self._fresh_until:
+                found = await asyncio.gather(*map(_probe, self._executors))
+                self._states = dict(zip((e.name for e in self._executors), found, strict=True))
+                self._fresh_until = monotonic() + _FRESH_S
+        ready = any(state["ready"] for state in self._states.values())
         return _json(
             200 if ready else 503,
-            {
-                "status": "ready" if ready else "unready",
-                "executors": dict(zip((e.name for e in self._executors), states, strict=True)),
-            },
+            {"status": "ready" if ready else "unready", "executors": self._states},
         )
 
     async def metrics(self, request: web.Request) -> web.Response:

@@ -200,7 +200,8 @@ async def test_only_a_proxy_that_says_so_is_told(setup: Setup, tmp_path: Path) -
     plain = await wire.ask(setup.plain.port, f"{FILES}/big.bin", AUTH, WANTED)
     assert plain.body == BIG
     with caddy(tmp_path / "caddy", setup.direct) as other:
-        assert (await wire.ask(other.port, f"{FILES}/big.bin", AUTH)).body == BIG
+        for headers in ((), (WANTED,)):
+            assert (await wire.ask(other.port, f"{FILES}/big.bin", AUTH, *headers)).body == BIG
 
 
 @pytest.mark.parametrize(

@@ -277,6 +277,20 @@ async def test_a_new_token_is_read_on_sighup(tmp_path: Path) -> None:
     assert not there.path.exists()
 
 
+@pytest.mark.parametrize("listen", [None, "tcp:127.0.0.1:0"])
+async def test_wrong_tokens_lock_nobody_out_who_has_the_right_one(tmp_path, listen) -> None:
+    """A proxy in front of it, or a sandbox in the same pod, may have the gateway's address."""
+    root = plant(tmp_path / "workspaces", {"s1/f": b"x"})
+    target = "/api/v1/sessions/s1/files/f"
+    with sidecar(tmp_path, root, listen=listen) as there:
+        where = there.logged("serving")[0].get("port", str(there.path))
+        wrong = [await ask(where, target, "X-API-Key: wrong") for _ in range(40)]
+        right = await ask(where, target, f"X-API-Key: {TOKEN}")
+
+    assert {answer.status for answer in wrong} == {401}
+    assert right.status == 200
+
+
 def test_it_listens_on_vsock(tmp_path: Path) -> None:
     if not hasattr(socket, "AF_VSOCK") or not Path("/dev/vsock").exists():
         pytest.skip("needs a kernel with vsock")

@@ -6,7 +6,7 @@ from pathlib import Path
 from aiohttp import web
 
 from tests import gateways
-from tests.doubles.disk import serving
+from tests.doubles.serving import routed, serving
 
 
 async def test_readiness_asks_executors_seldom_however_often_it_is_asked_for(
@@ -21,7 +21,7 @@ async def test_readiness_asks_executors_seldom_however_often_it_is_asked_for(
         await asyncio.sleep(0.05)
         return web.json_response({"files": []})
 
-    async with serving(web.get("/{any:.*}", answer)) as url:
+    async with serving(routed(web.get("/{any:.*}", answer))) as url:
         changes = {
             "executors": {"remote": {"type": "gateway", "url": url}},
             "placement": {"default": {"executor": "remote"}},

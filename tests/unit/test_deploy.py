@@ -81,6 +81,17 @@ def test_a_pod_is_hardened_and_probed(document: dict[str, Any]) -> None:
         assert writable == ["/tmp"]
 
 
+def test_a_sidecar_may_read_its_token_and_not_everybody_may() -> None:
+    """A mounted secret belongs to root, and to the group `fsGroup`: without it, to root's."""
+    sidecars = [one for (one,) in (p.values for p in PODS) if one["kind"] != "Deployment"]
+    for pod in map(pod_spec, sidecars):
+        (token,) = [volume["secret"] for volume in pod["volumes"] if "secret" in volume]
+        assert token["defaultMode"] == 0o440
+        assert pod["securityContext"]["fsGroup"] == 65532
+
+    assert len(sidecars) == 2
+
+
 @pytest.mark.parametrize("document", MANIFESTS)
 def test_what_refers_to_pods_finds_some(document: dict[str, Any]) -> None:
     """A selector with a slip of the pen selects nothing, silently."""

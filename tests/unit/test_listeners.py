@@ -58,7 +58,7 @@ def test_a_taken_port_is_one_sentence() -> None:
     assert str(taken.value) == f"server.port: {HERE}:{port} is in use; choose another"
 
 
-@pytest.mark.parametrize("host", ["192.0.2.1", "no-such-host.invalid"])
+@pytest.mark.parametrize("host", ["192.0.2.1", "no-such-host.invalid", "a..b", "a" * 64 + ".b"])
 def test_an_address_that_is_not_here_is_one_sentence(host: str) -> None:
     with pytest.raises(PortTaken, match=rf"server\.port: {host}:8080 cannot be used: ."):
         bind(host, 8080, "server.port", shared=False)
@@ -261,6 +261,14 @@ def test_a_missing_directory_is_one_sentence(tmp_path: Path) -> None:
     with (
         pytest.raises(PortTaken, match=r"none/s cannot be used: No such file or directory; choose"),
         bound(Unix(str(tmp_path / "none" / "s")), "server.socket", shared=False),
+    ):
+        pass
+
+
+def test_a_path_too_long_for_a_socket_is_one_sentence(tmp_path: Path) -> None:
+    with (
+        pytest.raises(PortTaken, match=r"x cannot be used: AF_UNIX path too long; choose another$"),
+        bound(Unix(str(tmp_path / ("x" * 108))), "--listen", shared=False),
     ):
         pass
 
