@@ -22,7 +22,7 @@ from gateway.http.dialects.shannon import Shannon
 from gateway.http.health import HealthRoutes, Lifecycle
 from gateway.http.offload import OFFLOAD, Offload
 from gateway.http.pace import PACE_LIMITS, PaceLimits
-from gateway.http.throttle import Throttle
+from gateway.http.throttle import Crowding, Throttle
 from gateway.http.turns import TURNS, Turns
 from gateway.service.placement import Placement
 from gateway.service.workspaces import Bounds, Workspaces
@@ -113,6 +113,7 @@ def _gate(config: Config, lifecycle: Lifecycle) -> Gate:
         anonymous=_ANONYMOUS if auth.allow_unauthenticated else None,
         failures=Throttle("auth_failures_per_minute", limits.auth_failures_per_minute),
         requests=Throttle("requests_per_minute", limits.requests_per_minute),
+        crowding=Crowding("requests_at_once", limits.requests_at_once),
         trusted_proxies=config.server.trusted_proxies,
         lifecycle=lifecycle,
     )

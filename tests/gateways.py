@@ -51,7 +51,11 @@ def settings(root: Path | str, changes: Mapping[str, Any] | None = None) -> dict
     data: dict[str, Any] = {
         "server": {"port": 0, "grace": "0s", "drain": "5s"},
         "auth": {"keys": [key_entry()]},
-        "limits": {"requests_per_minute": 0, "auth_failures_per_minute": 0},
+        "limits": {
+            "requests_per_minute": 0,
+            "requests_at_once": 0,
+            "auth_failures_per_minute": 0,
+        },
         "executors": {"local": {"type": "local", "root": str(root)}},
     }
     for section, values in (changes or {}).items():

@@ -78,7 +78,11 @@ def config_for_sidecar(root: str, token_file: str) -> Config:
         "auth": {"keys": [entry]},
         # A proxy, a mesh or the sandbox may share the gateway's address, or there is none at all:
         # whoever fails there would lock the gateway out, too. Tokens are too long to be guessed.
-        "limits": {"requests_per_minute": 0, "auth_failures_per_minute": 0},
+        "limits": {
+            "requests_per_minute": 0,
+            "requests_at_once": 0,
+            "auth_failures_per_minute": 0,
+        },
         "executors": {"local": {"type": "local", "root": root}},
     }
     for name, values in sections.items():

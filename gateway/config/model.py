@@ -105,6 +105,7 @@ class Limits(Section):
     list_entries: int = Field(default=100_000, ge=1)
     depth: int = Field(default=256, ge=1)
     requests_per_minute: int = Field(default=600, ge=0)
+    requests_at_once: int = Field(default=128, ge=0)
     auth_failures_per_minute: int = Field(default=30, ge=0)
 
 

@@ -11,7 +11,7 @@ from gateway.http.addresses import Network, client_address
 from gateway.http.context import EXCHANGE
 from gateway.http.dialects.base import Dialect, Route
 from gateway.http.health import Lifecycle
-from gateway.http.throttle import Throttle, address_bucket
+from gateway.http.throttle import Crowding, Throttle, address_bucket
 
 
 class Gate:
@@ -26,6 +26,7 @@ class Gate:
         anonymous: Principal | None,
         failures: Throttle,
         requests: Throttle,
+        crowding: Crowding,
         trusted_proxies: Sequence[Network],
         lifecycle: Lifecycle,
     ) -> None:
@@ -33,11 +34,14 @@ class Gate:
         self._anonymous = anonymous
         self._failures = failures
         self._requests = requests
+        self._crowding = crowding
         self._trusted_proxies = trusted_proxies
         self._lifecycle = lifecycle
 
     def admit(self, request: web.Request) -> Principal:
-        """The caller; raise `CredentialsRejected`, `TooManyRequests` or `ShuttingDown`."""
+        """The caller, who has to `leave`; raise `CredentialsRejected`, `TooManyRequests` or
+        `ShuttingDown`.
+        """
         if self._lifecycle.draining:
             raise ShuttingDown("shutting down; try another gateway", 1)
         address = address_bucket(client_address(request, self._trusted_proxies))
@@ -50,7 +54,12 @@ class Gate:
         exchange = request[EXCHANGE]
         exchange.key_id, exchange.org = principal.key_id, principal.org
         self._requests.take(principal.key_id)
+        self._crowding.enter(principal.org)
         return principal
+
+    def leave(self, principal: Principal) -> None:
+        """The caller's request is done with."""
+        self._crowding.leave(principal.org)
 
     def _identify(self, request: web.Request) -> Principal:
         key = credential(request)
@@ -71,10 +80,15 @@ class Endpoint:
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
         """Admit the caller, or raise what `Gate.admit` raises; then answer."""
-        return await self.route.handler(request, self._gate.admit(request))
+        principal = self._gate.admit(request)
+        try:
+            return await self.route.handler(request, principal)
+        finally:
+            self._gate.leave(principal)
 
     async def refuse(self, request: web.Request) -> web.StreamResponse:
         """Answer any other method; the router's own 405 would belong to no route or dialect."""
+        self._gate.leave(self._gate.admit(request))
         raise web.HTTPMethodNotAllowed(request.method, ("GET", "HEAD"))
 
 

@@ -1,4 +1,4 @@
-"""Rates per minute: failed credentials per client address, requests per key."""
+"""How often and how many at once: failed logins by address, requests by key and organisation."""
 
 import math
 from collections import OrderedDict
@@ -49,6 +49,31 @@ class Throttle:
     def _refuse(self, name: str) -> None:
         wait = math.ceil((1 - self._tokens(name)) / self._per_second)
         raise TooManyRequests(self._limit, f"too many requests; retry in {wait} s", wait)
+
+
+class Crowding:
+    """How many requests of one name are under way: at most *most*; 0 is no limit.
+
+    Each worker process counts for itself.
+    """
+
+    def __init__(self, limit: str, most: int) -> None:
+        self._limit = limit
+        self._most = most
+        self._under_way: dict[str, int] = {}
+
+    def enter(self, name: str) -> None:
+        """Count one more, which must `leave`; raise `TooManyRequests` if that is one too many."""
+        under_way = self._under_way.get(name, 0)
+        if self._most and under_way >= self._most:
+            raise TooManyRequests(self._limit, "too many requests at once; retry in 1 s", 1)
+        self._under_way[name] = under_way + 1
+
+    def leave(self, name: str) -> None:
+        """Count one less."""
+        under_way = self._under_way.pop(name) - 1
+        if under_way:
+            self._under_way[name] = under_way
 
 
 @lru_cache(_MOST_BUCKETS)

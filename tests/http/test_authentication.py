@@ -92,6 +92,7 @@ async def test_without_one_good_key_everything_looks_alike(
                 "Content-Length": str(len(REJECTED)),
                 "WWW-Authenticate": 'Bearer realm="workspace-gateway"',
                 "Server": "workspace-gateway",
+                "X-Workspace-Verdict": "credentials_rejected",
                 "X-Content-Type-Options": "nosniff",
                 "Cache-Control": "private, no-cache",
             }
@@ -298,6 +299,32 @@ async def test_a_key_has_a_rate(root: Path) -> None:
     assert [answer.status for answer in mine] == [200] * 5 + [429] * 3
     assert mine[-1].header("Retry-After") == "12"
     assert other.status == 200
+
+
+async def test_an_organisation_has_only_so_many_requests_under_way(root: Path) -> None:
+    """Its slow readers must not take what others need; who leaves makes room."""
+    plant(root, {"s1/large": bytes(64 << 20)})
+    keys = [key_entry("one", id="one"), key_entry("two", id="two", org="other")]
+    changes = {"auth": {"keys": keys}, "limits": {"requests_at_once": 1}}
+    async with running(root, changes) as gateway:
+        _, slow = await asyncio.open_connection("127.0.0.1", gateway.port, limit=1024)
+        slow.write(head(f"{FILES}/large", "X-API-Key: one"))
+        mine = await until_status(gateway, "X-API-Key: one", 429)
+        other = await ask(gateway.port, FILES, "X-API-Key: two")
+        slow.transport.abort()
+        again = await until_status(gateway, "X-API-Key: one", 200)
+
+    assert mine.header("Retry-After") == "1"
+    assert other.status == 200
+    assert again.status == 200
+
+
+async def until_status(gateway: Gateway, key: str, status: int) -> Answer:
+    """Ask until the answer has that status, two seconds at most."""
+    async with asyncio.timeout(2):
+        while (answer := await ask(gateway.port, FILES, key)).status != status:
+            await asyncio.sleep(0.01)
+    return answer
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import pytest
 
 from gateway.domain.errors import TooManyRequests
-from gateway.http.throttle import Throttle, address_bucket
+from gateway.http.throttle import Crowding, Throttle, address_bucket
 
 
 class Clock:
@@ -137,3 +137,22 @@ def test_only_the_most_recent_names_are_remembered(clock: Clock) -> None:
 def test_an_ipv6_customer_is_one_bucket(address: str, bucket: str) -> None:
     """A /64 is what one of them has; its 2**64 addresses must not be as many tries."""
     assert address_bucket(address) == bucket
+
+
+def test_only_so_many_are_under_way_at_once() -> None:
+    crowding = Crowding("requests_at_once", 2)
+    crowding.enter("acme")
+    crowding.enter("acme")
+    crowding.enter("other")
+    with pytest.raises(TooManyRequests) as refused:
+        crowding.enter("acme")
+    assert (refused.value.limit, refused.value.retry_after_s) == ("requests_at_once", 1)
+
+    crowding.leave("acme")
+    crowding.enter("acme")
+
+
+def test_without_a_limit_any_number_is() -> None:
+    crowding = Crowding("requests_at_once", 0)
+    for _ in range(1000):
+        crowding.enter("acme")
