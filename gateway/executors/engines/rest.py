@@ -27,7 +27,7 @@ from gateway.telemetry.correlation import REQUEST_ID, TRACEPARENT
 
 T = TypeVar("T")
 
-_READ_BUFFER = 128 * 1024  # bytes; aiohttp buffers up to twice as many per connection
+_READ_BUFFER = 32 * 1024  # bytes; aiohttp buffers up to twice as many per connection
 _PARSED_INLINE = 64 * 1024  # bytes of JSON; more is parsed in a thread, off the loop
 MOST_JSON = 16 * 1024 * 1024
 
