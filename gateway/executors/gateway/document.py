@@ -123,11 +123,11 @@ class Document:
 
     async def _read_on(self) -> None:
         """Read half as much again as is held, so that what drips in is not judged all the time."""
-        self._check_length()
         enough = len(self._held) * 3 // 2
         begun = len(self._held)
         async for chunk in self._chunks:
             self._held += chunk
+            self._check_length()
             if len(self._held) > enough:
                 return
         if len(self._held) == begun:
