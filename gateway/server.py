@@ -14,7 +14,7 @@ from gateway.app import wired
 from gateway.config.errors import ConfigError
 from gateway.config.model import Config, Server
 from gateway.domain.errors import GatewayError
-from gateway.executors.local.pool import Pool
+from gateway.executors.engines.pool import Pool
 from gateway.http.connection import Timeouts
 from gateway.http.health import Lifecycle
 from gateway.http.hosting import ConnectionServer, Hosted

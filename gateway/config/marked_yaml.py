@@ -88,6 +88,7 @@ class _Loader(yaml.SafeLoader):
         return str(super().resolve(kind, value, implicit))  # type: ignore[no-untyped-call]  # PyYAML
 
     def compose_node(self, parent: Node | None, index: int) -> Node | None:
+        """Compose a node, of a bounded depth; raise `yaml.MarkedYAMLError` beyond it."""
         self.depth += 1
         if self.depth > _DEEPEST:
             raise yaml.MarkedYAMLError(
@@ -144,6 +145,7 @@ class _Reading:
         self.values = 0
 
     def value(self, node: Node, loc: Loc, line: int) -> object:
+        """What *node* at *loc* stands for; raise `ConfigError` for a bomb or a loop of aliases."""
         self.values += 1
         # An alias is read again wherever it stands: both bounds are what ends a bomb or a loop.
         if self.values > _MOST_VALUES or len(loc) > _DEEPEST:

@@ -32,7 +32,10 @@ GatewayError
 StreamBroken                after the first byte; not a GatewayError, so nothing can render it
 """
 
-from typing import ClassVar
+from typing import ClassVar, Final
+
+LINK_LEAVES: Final = "invalid path: symbolic link leaves the workspace"
+"""What `PathRefused` says of such a link in every dialect, whoever finds it."""
 
 
 class GatewayError(Exception):

@@ -69,6 +69,7 @@ class _Patterns:
 
     @classmethod
     def parse(cls, parameter: str, lines: Sequence[str]) -> Self | None:
+        """The patterns of a query *parameter*, None if there are none; raise `BadParameter`."""
         sizes = [len(line.encode(errors="surrogatepass")) for line in lines]
         if len(lines) > MOST_PATTERNS:
             raise BadParameter(f"{parameter}: more than {MOST_PATTERNS} patterns")

@@ -35,7 +35,7 @@ async def opened(
 async def part(stream: FileStream, first: int, count: int | None) -> bytes:
     """What `chunks` gives, each of a proper size."""
     pieces = []
-    async with aclosing(stream.chunks(first, count)) as chunks:  # type: ignore[type-var]
+    async with aclosing(stream.chunks(first, count)) as chunks:  # type: ignore[type-var]  # any async iterator of ours has aclose
         async for piece in chunks:
             assert 0 < len(piece) <= MOST_PIECE
             pieces.append(piece)

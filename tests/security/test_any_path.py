@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from gateway.domain.errors import GatewayError, PathRefused
 from gateway.domain.paths import WorkspacePath
+from gateway.executors.engines.pool import Pool
 from gateway.executors.local.opening import Opener
-from gateway.executors.local.pool import Pool
 from gateway.executors.local.resolver import choose
 from gateway.executors.local.root import Root
 from tests.unit.executors.local.rig import OUTSIDE, RESOLVERS, Place

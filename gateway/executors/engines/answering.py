@@ -35,6 +35,7 @@ class _Handler(ResponseHandler):
         super().set_response_params(**params)
 
     def feed_data(self, data: tuple[RawResponseMessage, StreamReader], size: int = 0) -> None:
+        """Take an answer's head, or hang up if nobody asked for it."""
         if self._is_answered:
             self._hang_up()
             return

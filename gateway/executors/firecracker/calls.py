@@ -17,6 +17,7 @@ import orjson
 from pydantic import ConfigDict, FailFast, Field, TypeAdapter, with_config
 
 from gateway.domain.errors import (
+    LINK_LEAVES,
     GatewayError,
     NotADirectory,
     NotAFile,
@@ -31,7 +32,6 @@ from gateway.domain.paths import WorkspacePath
 from gateway.executors.engines.rest import Ask, Reply, RestEngine
 from gateway.executors.firecracker.names import checked_name, encoded, spelled
 from gateway.executors.firecracker.pages import MOST_ENTRIES, Page, parse, seen_from
-from gateway.executors.local.verdicts import LINK_LEAVES
 
 _MADE_WITH_EXT4 = b"lost+found"
 _MOST_OUTPUT = 8 * 1024 * 1024  # bytes of JSON around what the guest script writes

@@ -7,8 +7,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from stat import S_ISLNK
 
-from gateway.domain.errors import PathRefused
-from gateway.executors.local.verdicts import LINK_LEAVES
+from gateway.domain.errors import LINK_LEAVES, PathRefused
 
 MOST_LINKS = 40  # as many as Linux follows
 _MOST_STEPS = 4_096  # beside the path's own: 50 ms; forty texts of 2,047 names would take minutes

@@ -23,9 +23,9 @@ from gateway.executors.base import (
     Walk,
     Wanted,
 )
+from gateway.executors.engines.pool import Pool
 from gateway.executors.local.helper import Helper
 from gateway.executors.local.opening import Opener, Opening
-from gateway.executors.local.pool import Pool
 from gateway.executors.local.readahead import ListedWalk, LocalWalk
 from gateway.executors.local.recent import RecentListings, State
 from gateway.executors.local.resolver import Resolver, Wish, choose

@@ -9,7 +9,7 @@ from typing import Self
 
 from gateway.domain.model import Entry, Rows
 from gateway.executors.base import Walk
-from gateway.executors.local.pool import Pool
+from gateway.executors.engines.pool import Pool
 from gateway.executors.local.tree import FIRST_BATCH
 
 _Batches = Generator[Rows, None, None]

@@ -6,6 +6,7 @@ from functools import partial
 from typing import Final
 
 from gateway.domain.errors import (
+    LINK_LEAVES,
     GatewayError,
     NotADirectory,
     NotAFile,
@@ -15,7 +16,6 @@ from gateway.domain.errors import (
     Unavailable,
 )
 
-LINK_LEAVES: Final = "invalid path: symbolic link leaves the workspace"
 MOUNT_LEAVES: Final = "invalid path: mount point leaves the workspace"
 
 _missing = partial(PathNotFound, "file not found")

@@ -11,7 +11,7 @@ import pytest
 from gateway.domain.errors import StreamBroken
 from gateway.domain.model import Kind
 from gateway.domain.paths import WorkspacePath
-from gateway.executors.local.descriptor import Descriptor
+from gateway.executors.engines.descriptor import Descriptor
 from gateway.executors.local.local import Local
 from gateway.executors.local.stream import PIECE
 from tests import needs
