@@ -14,7 +14,6 @@ from gateway.app import wired
 from gateway.config.errors import ConfigError
 from gateway.config.model import Config, Server
 from gateway.domain.errors import GatewayError
-from gateway.executors.engines.pool import Pool
 from gateway.http.connection import Timeouts
 from gateway.http.health import Lifecycle
 from gateway.http.hosting import ConnectionServer, Hosted
@@ -29,6 +28,7 @@ from gateway.listeners import (
     main_address,
     with_listeners_of,
 )
+from gateway.system.pool import Pool
 
 log = structlog.get_logger()
 

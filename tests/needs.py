@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.executors.local.openat2 import kernel_has_openat2
+from gateway.system.openat2 import kernel_has_openat2
 
 _BACKENDS = Path(__file__).parent.parent / ".backends"
 

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any, ClassVar, Protocol, Self
 
 from gateway.config.model import ExecutorConfig
+from gateway.domain.archives import ArchiveBounds, Bodies, Member, Packing
 from gateway.domain.model import Entry
 from gateway.domain.paths import WorkspacePath
 
@@ -135,6 +136,62 @@ class Walk(ABC):
         """Yield batches; raise an `Outage` or `StreamBroken` if the rest cannot be had."""
 
 
+class Members(ABC):
+    """All that goes into an archive: known before its first byte, while bodies are read later.
+
+    *source* and *fallback* are as in `FileStream`. *members* are in the order of their paths, and
+    no two have the same; of what was *skipped* (links that leave, dangle or lead to a directory;
+    special files; what may not be read) there is only the number. *bodies*, if there are, spare a
+    reader in another process the way through `open`.
+    """
+
+    source: str
+    fallback: str | None = None
+    members: Sequence[Member]
+    skipped: int
+    bodies: Bodies | None = None
+
+    @abstractmethod
+    def open(self, member: Member) -> AbstractAsyncContextManager[FileStream]:
+        """Open the body of a member that is a file; it may have changed since.
+
+        Entering raises what `Executor.open` raises.
+        """
+
+
+class ArchiveStream(FileStream):
+    """An archive, made here or by a backend; nothing is done for it before `prepare`.
+
+    *entry* has its length as its size, None as long as that is unknown, and the validator as its
+    version. Of *entries*, *uncompressed* (bytes of all members) and *skipped*, what is not told is
+    None.
+    """
+
+    entries: int | None = None
+    uncompressed: int | None = None
+    skipped: int | None = None
+
+    @abstractmethod
+    async def prepare(self, *, whole: bool) -> None:
+        """Have it made, or found; with *whole*, wait until its length is known.
+
+        Only then can it be read. Raises `GatewayError`, an `Outage` among them.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """What is asked of an executor for an archive.
+
+    *selection* is what `packing.exclude` says; *wanted* is for backends that make archives.
+    """
+
+    packing: Packing
+    bounds: ArchiveBounds
+    selection: Selection | None = None
+    wanted: Wanted = EVERYTHING
+
+
 class Executor(ABC):
     """Gives access to workspaces.
 
@@ -180,6 +237,17 @@ class Executor(ABC):
         it is not the end of the listing. Entering raises what `open` raises, with `NotADirectory`
         for a file.
         """
+
+    def archive(
+        self, workspace: str, packed: Packed
+    ) -> AbstractAsyncContextManager["Members | ArchiveStream"]:
+        """Begin an archive: with its members, or with the archive itself from a backend that makes
+        it next to the files.
+
+        Entering raises what `walk` raises for a path, `TooLarge` for what is out of bounds, with
+        the first offender's name, or an `Outage`.
+        """
+        raise NotImplementedError
 
 
 class Plugin(Executor):

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from gateway.executors.local.local import Local, LocalConfig
-from gateway.executors.local.resolver import Wish
+from gateway.system.resolver import Wish
 from tests import needs
 from tests.gateways import plant
 from tests.rigs import Rig

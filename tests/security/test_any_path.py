@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from gateway.domain.errors import GatewayError, PathRefused
 from gateway.domain.paths import WorkspacePath
-from gateway.executors.engines.pool import Pool
 from gateway.executors.local.opening import Opener
-from gateway.executors.local.resolver import choose
 from gateway.executors.local.root import Root
+from gateway.system.pool import Pool
+from gateway.system.resolver import choose
 from tests.unit.executors.local.rig import OUTSIDE, RESOLVERS, Place
 
 LINKS = {

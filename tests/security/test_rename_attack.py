@@ -15,7 +15,7 @@ import pytest
 from gateway.domain.errors import GatewayError, PathNotFound, PathRefused
 from gateway.domain.model import Kind
 from gateway.domain.paths import WorkspacePath
-from gateway.executors.local.resolver import choose, open_file
+from gateway.system.resolver import choose, open_file
 from tests import gateways
 from tests.unit.executors.local.rig import OUTSIDE, RESOLVERS, Place, listed, outcome, running
 from tests.wire import Wire

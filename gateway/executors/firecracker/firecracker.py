@@ -26,13 +26,13 @@ from gateway.executors.base import (
     Wanted,
 )
 from gateway.executors.engines.connecting import RemoteConfig
-from gateway.executors.engines.pool import Pool
 from gateway.executors.engines.rest import Reply, RestEngine
 from gateway.executors.engines.walking import DirectoryWalk
 from gateway.executors.firecracker.calls import Calls
 from gateway.executors.firecracker.envelope import Envelope
 from gateway.executors.firecracker.pages import TreeWalk, past_excluded
 from gateway.executors.firecracker.spooled import Room, Spool, SpooledFile
+from gateway.system.pool import Pool
 
 _SPOOLERS = 4
 

@@ -11,8 +11,8 @@ from contextlib import asynccontextmanager
 from gateway.domain.errors import Busy, StreamBroken, Unavailable
 from gateway.domain.model import Entry
 from gateway.executors.base import FileStream
-from gateway.executors.engines.descriptor import Descriptor
-from gateway.executors.engines.pool import Pool
+from gateway.system.descriptor import Descriptor
+from gateway.system.pool import Pool
 
 _PIECE = 256 * 1024
 _FLUSHED = 1024 * 1024  # bytes in memory before they are written

@@ -9,15 +9,15 @@ import socket
 import threading
 
 from gateway.domain.errors import GatewayError
-from gateway.executors.local import frames
-from gateway.executors.local.resolver import Resolver, Wish, choose
 from gateway.executors.local.tree import Area, walk_rows
+from gateway.system import frames
+from gateway.system.resolver import Resolver, Wish, choose
 
 _NICE = 5  # the loops come first
 _DESCRIPTORS = 3  # of a walk: the session, the base, where the rows go
 
 
-def main(control: int, resolver: Wish, prefix: str | None) -> None:
+def main(control: int, resolver: Wish, prefix: str | None = None) -> None:
     """Serve whoever holds the other end of the socket *control*, until it is closed."""
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
         signal.signal(number, signal.SIG_IGN)  # meant for the gateway, which may go on for a while

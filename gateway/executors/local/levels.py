@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from itertools import islice
 
 from gateway.domain.errors import Unavailable
-from gateway.executors.local.resolver import Resolver
-from gateway.executors.local.verdicts import verdict
+from gateway.system.resolver import Resolver
+from gateway.system.verdicts import verdict
 
 MOST_OPEN = 8
 MOST_NAMES = 32_768  # of one directory in memory; a larger one is scanned again for the rest

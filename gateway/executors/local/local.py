@@ -23,14 +23,14 @@ from gateway.executors.base import (
     Walk,
     Wanted,
 )
-from gateway.executors.engines.pool import Pool
 from gateway.executors.local.helper import Helper
 from gateway.executors.local.opening import Opener, Opening
 from gateway.executors.local.readahead import ListedWalk, LocalWalk
 from gateway.executors.local.recent import RecentListings, State
-from gateway.executors.local.resolver import Resolver, Wish, choose
 from gateway.executors.local.root import Root
 from gateway.executors.local.walking import walk_batches
+from gateway.system.pool import Pool
+from gateway.system.resolver import Resolver, Wish, choose
 
 _READERS = 32  # wait for disks, not for the processor
 _WALKERS = 4  # compete with the loop for the GIL

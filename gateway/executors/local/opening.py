@@ -10,12 +10,12 @@ from types import TracebackType
 from gateway.domain.errors import GatewayError
 from gateway.domain.paths import LONGEST_PATH, WorkspacePath
 from gateway.executors.base import FileStream
-from gateway.executors.engines.descriptor import Descriptor
-from gateway.executors.engines.pool import Pool
-from gateway.executors.local.openat2 import Openat2, enter_cached, resolve_cached
-from gateway.executors.local.resolver import Resolver, open_file, reopen
 from gateway.executors.local.root import Root, located, session_name
 from gateway.executors.local.stream import LocalStream
+from gateway.system.descriptor import Descriptor
+from gateway.system.openat2 import Openat2, enter_cached, resolve_cached
+from gateway.system.pool import Pool
+from gateway.system.resolver import Resolver, open_file, reopen
 
 _Opened = tuple[int, os.stat_result]
 

@@ -9,8 +9,8 @@ from typing import Self
 
 from gateway.domain.model import Entry, Rows
 from gateway.executors.base import Walk
-from gateway.executors.engines.pool import Pool
 from gateway.executors.local.tree import FIRST_BATCH
+from gateway.system.pool import Pool
 
 _Batches = Generator[Rows, None, None]
 _Taken = list[Rows | None]

@@ -12,8 +12,8 @@ from gateway.domain.errors import StreamBroken
 from gateway.domain.model import Entry, Kind
 from gateway.domain.paths import WorkspacePath
 from gateway.executors.base import FileStream
-from gateway.executors.engines.descriptor import Descriptor
-from gateway.executors.engines.pool import Pool
+from gateway.system.descriptor import Descriptor
+from gateway.system.pool import Pool
 
 PIECE = 256 * 1024
 Locate = Callable[[Descriptor], Awaitable[bytes | None]]

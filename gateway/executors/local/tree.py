@@ -11,9 +11,9 @@ from gateway.domain.errors import PathRefused, Unavailable
 from gateway.domain.model import Row
 from gateway.domain.paths import WorkspacePath
 from gateway.executors.local.levels import CUT_SHORT, GONE, Levels
-from gateway.executors.local.resolver import Resolver
 from gateway.executors.local.rows import row_of
-from gateway.executors.local.verdicts import VERDICTS
+from gateway.system.resolver import Resolver
+from gateway.system.verdicts import VERDICTS
 
 if TYPE_CHECKING:  # the helper process has no use for what this imports
     from gateway.executors.base import Selection

@@ -7,9 +7,10 @@ from contextlib import closing
 from gateway.domain.model import Row, Rows
 from gateway.domain.paths import WorkspacePath
 from gateway.executors.base import Selection
-from gateway.executors.local.helper import Helper, HelperLost
-from gateway.executors.local.resolver import Resolver, open_directory
+from gateway.executors.local.helper import Helper
 from gateway.executors.local.tree import Area, walk_rows
+from gateway.system.helper import HelperLost
+from gateway.system.resolver import Resolver, open_directory
 
 _SHORT = 500  # entries: so few are found in the time that it takes another process to begin
 

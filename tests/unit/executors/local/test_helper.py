@@ -16,10 +16,11 @@ import pytest
 from gateway.domain.model import Row
 from gateway.domain.paths import WorkspacePath
 from gateway.executors.local import helper as helper_module
-from gateway.executors.local.helper import Helper, HelperLost
+from gateway.executors.local.helper import Helper
 from gateway.executors.local.local import Local
-from gateway.executors.local.resolver import choose
 from gateway.executors.local.tree import Area, walk_rows
+from gateway.system.helper import RESTART_PAUSE_S, HelperLost
+from gateway.system.resolver import choose
 from tests.unit.executors.local.rig import RESOLVERS, Place, listed, open_files, running
 
 PREFIX = "/workspace"
@@ -172,7 +173,7 @@ def test_a_helper_that_died_is_replaced_but_not_all_the_time(wide: Place, helper
             found(helper.walk_rows(area, None))
         assert helpers_of(os.getpid()) == []
 
-        time.sleep(helper_module.RESTART_PAUSE_S)
+        time.sleep(RESTART_PAUSE_S)
         assert len(found(helper.walk_rows(area, None))) == 6_030
     (second,) = helpers_of(os.getpid())
     assert second != first

@@ -28,9 +28,9 @@ from gateway.domain.model import Entry, Kind
 from gateway.domain.paths import WorkspacePath
 from gateway.executors.local import levels
 from gateway.executors.local.local import Local
-from gateway.executors.local.resolver import Resolver, choose
 from gateway.executors.local.root import Root
 from gateway.executors.local.walking import walk_batches
+from gateway.system.resolver import Resolver, choose
 from tests import needs
 from tests.unit.executors.local.rig import RESOLVERS, Place, listed, open_files
 

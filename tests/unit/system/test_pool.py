@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from gateway.executors.engines.pool import Pool
+from gateway.system.pool import Pool
 
 
 def test_results_and_errors_come_by_the_future() -> None:
@@ -67,7 +67,7 @@ def test_a_stopped_pool_cancels_what_waits_and_takes_no_more() -> None:
 def test_a_thread_that_hangs_does_not_keep_the_process() -> None:
     program = """
 import threading
-from gateway.executors.engines.pool import Pool
+from gateway.system.pool import Pool
 Pool("test", 1).submit(threading.Event().wait)
 """
     subprocess.run([sys.executable, "-c", program], check=True, timeout=10)

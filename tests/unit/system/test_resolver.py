@@ -20,11 +20,11 @@ from gateway.domain.errors import (
 )
 from gateway.domain.model import Kind
 from gateway.domain.paths import WorkspacePath
-from gateway.executors.local.components import Components, device_id, mount_id
 from gateway.executors.local.local import Local
-from gateway.executors.local.resolver import choose, open_file
 from gateway.executors.local.root import Root
 from gateway.executors.local.walking import walk_batches
+from gateway.system.components import Components, device_id, mount_id
+from gateway.system.resolver import choose, open_file
 from tests import needs
 from tests.unit.executors.local.rig import RESOLVERS, Place, content, open_files, outcome, running
 

@@ -6,9 +6,9 @@ from stat import S_ISDIR, S_ISREG
 from typing import Literal, Protocol
 
 from gateway.domain.errors import GatewayError, NotADirectory, NotAFile, NotReadable, Unavailable
-from gateway.executors.local.components import Components, device_id, mount_id
-from gateway.executors.local.openat2 import Openat2, kernel_has_openat2
-from gateway.executors.local.verdicts import verdict
+from gateway.system.components import Components, device_id, mount_id
+from gateway.system.openat2 import Openat2, kernel_has_openat2
+from gateway.system.verdicts import verdict
 
 Wish = Literal["auto", "openat2", "components"]
 

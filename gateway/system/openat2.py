@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 
 from gateway.domain.paths import LONGEST_PATH
-from gateway.executors.local.components import Components
+from gateway.system.components import Components
 
 _OPENAT2 = 437  # one number on every architecture but Alpha
 _ATTEMPTS = 16  # a rename anywhere on the system can make a `..` step say EAGAIN

@@ -1,0 +1,1 @@
+"""What this host's kernel is asked for, safely: paths below a directory, threads, processes."""
