@@ -1,0 +1,217 @@
+"""Archives on the disk, complete or still growing, for whoever asks for one that was made before.
+
+Several processes share the directory: what one makes, all find and follow. See `shelf` for how.
+"""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Future
+from contextlib import asynccontextmanager
+from types import TracebackType
+from typing import Final, Self, TypeVar
+
+import structlog
+
+from gateway.archive.part import COMPLETE, GROWING, Part, is_made, look
+from gateway.archive.shelf import Begun, Found, Shelf
+from gateway.domain.errors import StreamBroken, Unavailable
+from gateway.system.descriptor import Descriptor
+from gateway.system.pool import Pool
+
+__all__ = ["Begun", "Growing", "Spool", "Spooled"]
+
+log = structlog.get_logger()
+
+T = TypeVar("T")
+
+# Apart, so that nobody who looks for an archive waits for the disk to take another one.
+_LOOKERS: Final = 4
+_WRITERS: Final = 8
+
+# A look at a growing file takes a few microseconds; how often, while nothing comes.
+_SHORTEST_PAUSE_S: Final = 0.002
+_LONGEST_PAUSE_S: Final = 0.02
+
+
+class Spool:
+    """Entries by key, which is 32 hex digits and perhaps suffixes like `.tar.gz`.
+
+    Its methods raise `Unavailable` when the directory cannot be used.
+    """
+
+    def __init__(self, shelf: Shelf, lookers: Pool, writers: Pool) -> None:
+        self._shelf = shelf
+        self._lookers = lookers
+        self._writers = writers
+
+    @classmethod
+    @asynccontextmanager
+    async def running(cls, directory: str, most_bytes: int) -> AsyncIterator[Self]:
+        """Keep entries of *most_bytes* together in *directory*, which is made if it is missing.
+
+        Raises `Unavailable` if it cannot be used, or if others could write to it.
+        """
+        shelf = Shelf(directory, most_bytes)
+        lookers, writers = Pool("spool-look", _LOOKERS), Pool("spool-write", _WRITERS)
+        try:
+            await _done(lookers.submit(shelf.tidy))
+            yield cls(shelf, lookers, writers)
+        finally:
+            lookers.shutdown(wait=False, cancel_futures=True)
+            writers.shutdown(wait=False, cancel_futures=True)
+
+    async def find(self, key: str) -> "Spooled | None":
+        """The entry, if it is there or is being made, by this process or another."""
+        found = await _done(self._lookers.submit(self._shelf.find, key), Found.close)
+        return None if found is None else Spooled(found)
+
+    async def begin(self, key: str, most_bytes: int) -> "Growing | None":
+        """Reserve *most_bytes* for an entry; None if they do not fit, whatever is evicted.
+
+        Raises `Begun` if somebody was faster. To find it may fail all the same, if it is gone
+        again; then begin.
+        """
+        part = await _done(self._lookers.submit(self._shelf.begin, key, most_bytes), Part.close)
+        return None if part is None else Growing(part, most_bytes, self._writers)
+
+    async def used(self) -> int:
+        """The bytes in the spool."""
+        return await _done(self._lookers.submit(self._shelf.used))
+
+
+class Spooled:
+    """An entry that cannot be evicted inside the `async with`.
+
+    *file* is for reading by position. Of a growing entry, *size* bytes are there so far; they
+    vanish if its maker fails, and a read then comes short.
+    """
+
+    def __init__(self, found: Found) -> None:
+        self.file = found.data
+        self.size = 0
+        self.is_complete = False
+        self._found = found
+        self._failed = False
+        self._look()
+
+    @property
+    def descriptor(self) -> int:
+        """The descriptor of *file*."""
+        return self.file.fd
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        exc: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._found.close()
+
+    async def beyond(self, position: int) -> int:
+        """Wait for a byte at *position*, or for the end; return the size.
+
+        Raises `StreamBroken` if the maker fails or dies; waits as long as it lives.
+        """
+        pause_s = _SHORTEST_PAUSE_S
+        self._look()
+        while not self._failed and not self.is_complete and self.size <= position:
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+            self._look()
+        if self._failed:
+            raise StreamBroken("the archive could not be made")
+        return self.size
+
+    async def completed(self) -> int:
+        """Wait for the end as `beyond` does; return the size."""
+        while not self.is_complete:
+            await self.beyond(self.size)
+        return self.size
+
+    def _look(self) -> None:
+        maker = self._found.maker
+        lives = maker is None or is_made(maker)  # first: it may have finished before it went
+        state, size = look(self.file)
+        self.is_complete = state == COMPLETE
+        self._failed = not self.is_complete and (state != GROWING or not lives)
+        if not self._failed:
+            self.size = size
+
+
+class Growing:
+    """An entry that this process makes; to leave the `async with` without `finish` discards it.
+
+    One call at a time. They raise `Unavailable` if the disk is full or fails.
+    """
+
+    def __init__(self, part: Part, most_bytes: int, pool: Pool) -> None:
+        self._part = part
+        self._left = most_bytes
+        self._size = 0
+        self._pool = pool
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        exc: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        closing = self._pool.submit(self._part.close)
+        try:
+            # Shielded: taken out of the pool's queue, it would keep the entry reserved for ever.
+            await asyncio.shield(asyncio.wrap_future(closing))
+        except (OSError, Unavailable) as left:
+            # Not raised: it matters less than why the entry is left, and who looks for room next
+            # removes the file.
+            log.warning("part_not_removed", reason=str(left))
+
+    async def append(self, data: bytes | memoryview) -> None:
+        """Write *data* at the end; raise ValueError if more was not reserved."""
+        self._take(memoryview(data).nbytes)
+        await _done(self._pool.submit(self._part.append, data))
+
+    async def append_from(self, descriptor: int, count: int) -> None:
+        """Copy the first *count* bytes of another file; ValueError as in `append`."""
+        self._take(count)
+        source = Descriptor(os.dup(descriptor))  # the caller may close its own when it is cancelled
+        try:
+            await _done(self._pool.submit(self._part.append_from, source, count))
+        finally:
+            source.close()
+
+    async def finish(self) -> None:
+        """Make it a complete entry that survives a restart, and a loss of power.
+
+        Followers see its end at once. Raises ValueError if not all was written.
+        """
+        await _done(self._pool.submit(self._part.finish, self._size))
+
+    def _take(self, count: int) -> None:
+        if count > self._left:
+            raise ValueError(f"only {self._left} bytes are reserved, not {count}")
+        self._left -= count
+        self._size += count
+
+
+async def _done(call: "Future[T]", undo: "Callable[..., object] | None" = None) -> T:
+    """What comes of the call; if nobody waits for that any more, it is undone."""
+    try:
+        return await asyncio.wrap_future(call)
+    except OSError as exc:
+        raise Unavailable(f"the spool cannot be used: {exc.strerror}") from exc
+    except asyncio.CancelledError:
+        if undo is not None:
+            call.add_done_callback(lambda done: _undone(done, undo))
+        raise
+
+
+def _undone(done: "Future[T]", undo: "Callable[..., object]") -> None:
+    if not done.cancelled() and done.exception() is None and done.result() is not None:
+        undo(done.result())
