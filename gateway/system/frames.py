@@ -1,4 +1,4 @@
-"""Plain values between the gateway and its helper process: marshalled, behind their length."""
+"""Plain values between the gateway and its helper processes: marshalled, behind their length."""
 
 import marshal
 import socket
@@ -9,10 +9,14 @@ from typing import Any
 _LENGTH = struct.Struct("I")
 
 
-def send(sock: socket.socket, value: Any) -> None:
+def send(sock: socket.socket, value: Any, descriptors: list[int] | None = None) -> None:
     """Send *value*, made of what `marshal` knows; raise OSError if nobody takes it."""
     data = marshal.dumps(value)
-    sock.sendall(_LENGTH.pack(len(data)) + data)
+    if descriptors:
+        socket.send_fds(sock, [_LENGTH.pack(len(data))], descriptors)
+        sock.sendall(data)
+    else:
+        sock.sendall(_LENGTH.pack(len(data)) + data)
 
 
 def receive(file: BufferedIOBase) -> Any:
@@ -22,6 +26,22 @@ def receive(file: BufferedIOBase) -> Any:
     """
     (length,) = _LENGTH.unpack(_exactly(file, _LENGTH.size))
     return marshal.loads(_exactly(file, length))  # noqa: S302  # see above
+
+
+def receive_with(sock: socket.socket, most: int) -> tuple[Any, list[int]]:
+    """As `receive`, with up to *most* descriptors, which are the caller's to close."""
+    head, descriptors, _, _ = socket.recv_fds(sock, _LENGTH.size, most)
+    if len(head) < _LENGTH.size:
+        raise EOFError
+    (length,) = _LENGTH.unpack(head)
+    data = bytearray(length)
+    view = memoryview(data)
+    while view:
+        count = sock.recv_into(view)
+        if not count:
+            raise EOFError
+        view = view[count:]
+    return marshal.loads(data), descriptors  # noqa: S302  # as in `receive`
 
 
 def _exactly(file: BufferedIOBase, count: int) -> bytes:

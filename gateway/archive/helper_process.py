@@ -1,0 +1,41 @@
+"""The helper process that does jobs; it imports little, so that it is small and starts at once."""
+
+import os
+import signal
+import socket
+
+from gateway.archive.jobs import Changed, Job, run
+from gateway.system import frames
+
+_NICE = 10  # the loops come first, then walks
+
+
+def main(control: int) -> None:
+    """Do the jobs of whoever holds the other end of the socket *control*, until it is closed."""
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_IGN)  # meant for the gateway, which may go on for a while
+    os.nice(_NICE)
+    with socket.socket(fileno=control) as orders:
+        _, (connection,), _, _ = socket.recv_fds(orders, 1, 1)
+        with socket.socket(fileno=connection) as sock:
+            try:
+                while True:
+                    _serve(sock)
+            except EOFError:
+                os._exit(0)
+
+
+def _serve(sock: socket.socket) -> None:
+    """Do one job: answer with its packet and a file, or with None if a member has changed."""
+    values, (descriptor,) = frames.receive_with(sock, 1)
+    try:
+        made, packet = run(Job(*values), descriptor)
+    except Changed as exc:
+        frames.send(sock, str(exc))
+        return
+    finally:
+        os.close(descriptor)
+    try:
+        frames.send(sock, tuple(packet), [made])
+    finally:
+        os.close(made)

@@ -1,0 +1,97 @@
+"""What an archive will be: its members under their names, how long it is, and its validator."""
+
+import marshal
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from itertools import islice
+from typing import Any
+
+from gateway.archive import tar
+from gateway.archive.compress import stored_size
+from gateway.archive.jobs import MOST_BYTES, cut
+from gateway.archive.names import names_for
+from gateway.archive.zip import (
+    STORED,
+    Body,
+    central_header,
+    descriptor,
+    end_records,
+    local_size,
+    streamed_header,
+)
+from gateway.domain.archives import Format, Member, Packing
+
+_WRITER = b"1"  # a change of the bytes that are made of equal members changes this
+_AT_ONCE = 256  # members
+_MOST_OF_MEMBER = 16 * 1024  # bytes beside its data: its name, up to four times
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The members of an archive, all of them known.
+
+    *key* is its validator: equal keys mean equal bytes. *size* is its length if that does not
+    depend on how well members compress; *most* is a bound for it.
+    """
+
+    key: str
+    format: Format
+    stored: bool
+    members: Sequence[Member]
+    names: Sequence[str]
+    uncompressed: int
+    size: int | None
+    most: int
+
+
+def planned(origin: str, packing: Packing, members: Sequence[Member]) -> Plan:
+    """Plan an archive of what *origin*, a workspace at an executor, has; takes a while."""
+    names = [*names_for(packing.format, members)]
+    is_stored = packing.stored or packing.format is Format.TAR
+    uncompressed = sum(member.size for member in members)
+    size = _stored_size(packing.format, members, names) if is_stored else None
+    return Plan(
+        key=_fingerprint(origin, packing, members),
+        format=packing.format,
+        stored=is_stored,
+        members=members,
+        names=names,
+        uncompressed=uncompressed,
+        size=size,
+        most=uncompressed + uncompressed // 128 + _MOST_OF_MEMBER * (len(members) + 1),
+    )
+
+
+def _fingerprint(origin: str, packing: Packing, members: Sequence[Member]) -> str:
+    digest = blake2b(digest_size=16)
+    digest.update(_dumped((_WRITER, origin, packing.format.value, packing.stored)))
+    values = map(tuple, members)
+    while some := [*islice(values, _AT_ONCE)]:
+        digest.update(_dumped(some))
+    return digest.hexdigest()
+
+
+def _dumped(value: Any) -> bytes:
+    return marshal.dumps(value, 0)  # the later versions write equal values in different ways
+
+
+def _stored_size(form: Format, members: Sequence[Member], names: Sequence[str]) -> int:
+    """How long an archive is in which nothing is compressed."""
+    if form is not Format.ZIP:
+        headers = map(tar.header, names, members)
+        paddings = (tar.padding(member.size) for member in members)
+        sizes = (member.size for member in members)
+        return sum(map(len, headers)) + sum(paddings) + sum(sizes) + len(tar.END)
+    offset = directory = 0
+    for member, text in zip(members, names, strict=True):
+        name = text.encode()
+        body = Body(STORED, 0, member.size, member.size)
+        is_streamed = member.size > MOST_BYTES
+        directory += len(central_header(name, member, body, offset, streamed=is_streamed))
+        if is_streamed:
+            data = sum(stored_size(count) for _, count in cut(member.size))
+            offset += len(streamed_header(name, member)) + data + len(descriptor(member, body))
+        else:
+            offset += local_size(name, member) + member.size
+    return offset + directory + len(end_records(len(members), directory, offset))
