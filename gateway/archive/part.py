@@ -62,7 +62,6 @@ class Part:
         with self._lock:
             if self._is_closed or self._size != size:
                 raise ValueError(f"{self._size} of {size} bytes were written")
-            os.ftruncate(self._maker, size)
             now = time.time_ns()
             os.utime(self._data, ns=(now, now))
             os.fchmod(self._data, COMPLETE)  # the followers' last byte waits for nothing below

@@ -14,7 +14,8 @@ from typing import Final, Self, TypeVar
 import structlog
 
 from gateway.archive.part import COMPLETE, GROWING, Part, is_made, look
-from gateway.archive.shelf import Begun, Found, Shelf
+from gateway.archive.shelf import Begun, Shelf
+from gateway.archive.stock import Found
 from gateway.domain.errors import StreamBroken, Unavailable
 from gateway.system.descriptor import Descriptor
 from gateway.system.pool import Pool

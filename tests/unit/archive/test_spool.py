@@ -320,7 +320,10 @@ async def test_a_cancelled_maker_leaves_nothing(spool: Spool, directory: Path) -
     before = descriptors()
 
     async def make_for_ever() -> None:
-        growing = await spool.begin(key_of(1), 900)
+        try:
+            growing = await spool.begin(key_of(1), 900)
+        except Begun:  # the one before is still being taken back
+            return
         assert growing is not None
         async with growing:
             while True:
@@ -337,6 +340,31 @@ async def test_a_cancelled_maker_leaves_nothing(spool: Spool, directory: Path) -
         while descriptors() > before or names(directory):
             await asyncio.sleep(0.01)
     await make(spool, 1, 900)
+
+
+async def test_makers_that_are_cancelled_while_they_leave_leave_nothing_either(
+    spool: Spool, directory: Path
+) -> None:
+    before = descriptors()
+
+    async def stay(number: int) -> None:
+        growing = await spool.begin(key_of(number), 1)
+        assert growing is not None
+        async with growing:
+            await asyncio.sleep(60)
+
+    tasks = [asyncio.create_task(stay(number)) for number in range(50)]
+    while len(names(directory)) < 100:
+        await asyncio.sleep(0.01)
+    for _ in range(2):
+        for task in tasks:
+            task.cancel()
+        await asyncio.sleep(0)
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+    async with asyncio.timeout(5):
+        while descriptors() > before or names(directory):
+            await asyncio.sleep(0.01)
 
 
 async def test_finishing_that_is_cancelled_leaves_all_or_nothing(spool: Spool) -> None:
@@ -380,23 +408,6 @@ async def test_readers_that_leave_or_are_cancelled_leave_no_descriptor(spool: Sp
                 await asyncio.sleep(0.01)
         assert await spool.begin(key_of(3), 150) is None
     await make(spool, 3, BUDGET)  # nobody holds entry 2
-
-
-async def test_waiting_followers_leave_the_loop_alone(spool: Spool) -> None:
-    growing = await spool.begin(key_of(1), 900)
-    assert growing is not None
-    loop = asyncio.get_running_loop()
-    async with growing, asyncio.TaskGroup() as group:
-        followers = [group.create_task(read(spool, 1)) for _ in range(50)]
-        longest = 0.0
-        for _ in range(100):
-            before = loop.time()
-            await asyncio.sleep(0.002)
-            longest = max(longest, loop.time() - before - 0.002)
-        await growing.finish()
-
-    assert all(follower.result() == b"" for follower in followers)
-    assert longest < 0.1
 
 
 async def test_no_call_that_may_wait_for_the_disk_is_made_on_the_loop(directory: Path) -> None:

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from gateway.archive.part import Part
-from gateway.archive.shelf import Begun, Found, Shelf
+from gateway.archive.shelf import Begun, Shelf
+from gateway.archive.stock import Found
 from tests.unit.archive.spools import content, key_of, on_disk
 
 BUDGET = 100
