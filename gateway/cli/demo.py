@@ -75,7 +75,8 @@ def _serve(directory: str, port: int, key: str) -> int:
 def _welcome(port: int, key: str) -> str:
     header = f"-H {shlex.quote(f'X-API-Key: {key}')}"
     base = f"http://{_HOST}:{port}"
-    files = f"{base}/api/v1/sessions/demo/files"
+    session = f"{base}/api/v1/sessions/demo"
+    files, archive = f"{session}/files", f"{session}/archive"
     return f"""
 The gateway listens on {base}. Ctrl-C ends it. Paste these into another terminal:
 
@@ -89,6 +90,15 @@ curl {header} '{files}/output/results.csv'
 # a download that was cut off after 100 bytes, and goes on from there
 curl {header} -r 0-99 -o chart.png '{files}/output/chart.png'
 curl {header} -C - -o chart.png '{files}/output/chart.png'
+
+# everything as one zip file; cut off, and gone on from there, too
+curl {header} -o workspace.zip '{archive}'
+curl {header} -r 0-99 -o again.zip '{archive}'
+curl {header} -C - -o again.zip '{archive}'
+
+# the same as Dari's clients and Blackbox's ask for it: one directory, or a tarball
+curl {header} -OJ '{base}/v1/sessions/demo/workspace.zip?path=output'
+curl {header} -OJ '{base}/api/v1/tasks/demo/files/download?format=tar'
 
 # is it ready, and what has it done
 curl '{base}/readyz'
