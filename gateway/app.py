@@ -3,12 +3,14 @@
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 import structlog
 from aiohttp import web
 
 from gateway.auth.authenticator import Authenticator
 from gateway.config.model import Config, Key, Route
+from gateway.domain.archives import ArchiveBounds
 from gateway.domain.model import Principal, Scope
 from gateway.executors.base import Executor
 from gateway.executors.fallback import Fallback
@@ -18,12 +20,16 @@ from gateway.http.authn import Endpoint, Gate
 from gateway.http.boundary import boundary
 from gateway.http.context import add_common_headers
 from gateway.http.dialects.base import Dialect
+from gateway.http.dialects.blackbox import Blackbox
+from gateway.http.dialects.dari import Dari
+from gateway.http.dialects.native import Native
 from gateway.http.dialects.shannon import Shannon
 from gateway.http.health import HealthRoutes, Lifecycle
 from gateway.http.offload import OFFLOAD, Offload
 from gateway.http.pace import PACE_LIMITS, PaceLimits
 from gateway.http.throttle import Crowding, Throttle
 from gateway.http.turns import TURNS, Turns
+from gateway.service.archives import Archives
 from gateway.service.placement import Placement
 from gateway.service.workspaces import Bounds, Workspaces
 
@@ -59,21 +65,34 @@ async def wired(config: Config, lifecycle: Lifecycle) -> AsyncIterator[Apps]:
             for name, section in config.executors.items()
         }
         health = HealthRoutes(list(executors.values()), lifecycle)
-        main, admin = _application(), _application()
-        main[TURNS] = Turns()
-        main[PACE_LIMITS] = PaceLimits(config.server.idle_timeout, config.server.min_rate)
-        if config.server.offload is not None:
-            prefix = config.server.offload.prefix
-            main[OFFLOAD] = Offload(prefix, config.server.trusted_proxies)
-        gate = _gate(config, lifecycle)
-        for dialect in _dialects(config, executors):
-            for route in dialect.routes():
-                endpoint = Endpoint(dialect, route, gate)
-                main.router.add_get(route.template, endpoint.serve)
-                main.router.add_route("*", route.template, endpoint.refuse)
+        placement, limits = _placement(config, executors), config.limits
+        workspaces = Workspaces(placement, Bounds(limits.file, limits.list_entries, limits.depth))
+        archives = Archives(
+            placement,
+            ArchiveBounds(limits.archive_entries, limits.archive_bytes, limits.file, limits.depth),
+        )
+        main, admin = public(config, lifecycle, workspaces, archives), _application()
         health.add_to(main, with_metrics=False)
         health.add_to(admin, with_metrics=True)
         yield Apps(main, admin)
+
+
+def public(
+    config: Config, lifecycle: Lifecycle, workspaces: Workspaces, archives: Archives
+) -> web.Application:
+    """The application for clients: every dialect of the use cases, behind the gate."""
+    app = _application()
+    app[TURNS] = Turns()
+    app[PACE_LIMITS] = PaceLimits(config.server.idle_timeout, config.server.min_rate)
+    if config.server.offload is not None:
+        app[OFFLOAD] = Offload(config.server.offload.prefix, config.server.trusted_proxies)
+    gate = _gate(config, lifecycle)
+    for dialect in _dialects(config, workspaces, archives):
+        for route in dialect.routes():
+            endpoint = Endpoint(dialect, route, gate)
+            app.router.add_get(route.template, endpoint.serve)
+            app.router.add_route("*", route.template, endpoint.refuse)
+    return app
 
 
 def _application() -> web.Application:
@@ -82,13 +101,13 @@ def _application() -> web.Application:
     return app
 
 
-def _dialects(config: Config, executors: Mapping[str, Executor]) -> list[Dialect]:
-    limits = config.limits
-    workspaces = Workspaces(
-        _placement(config, executors),
-        Bounds(limits.file, limits.list_entries, limits.depth),
-    )
-    return [Shannon(workspaces)]
+def _dialects(config: Config, workspaces: Workspaces, archives: Archives) -> list[Dialect]:
+    return [
+        Shannon(workspaces),
+        Native(archives, has_zstd=find_spec("zstandard") is not None),
+        Dari(archives),
+        Blackbox(archives, config.dialects.blackbox.root),
+    ]
 
 
 def _placement(config: Config, executors: Mapping[str, Executor]) -> Placement:

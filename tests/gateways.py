@@ -56,6 +56,7 @@ def settings(root: Path | str, changes: Mapping[str, Any] | None = None) -> dict
             "requests_at_once": 0,
             "auth_failures_per_minute": 0,
         },
+        "spool": {"dir": f"{root}.spool"},
         "executors": {"local": {"type": "local", "root": str(root)}},
     }
     for section, values in (changes or {}).items():

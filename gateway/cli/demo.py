@@ -18,6 +18,7 @@ from gateway.config.errors import ConfigError
 
 _HOST = "127.0.0.1"
 _MARK = ".made-by-workspace-gateway-demo"
+_WORKSPACES, _SPOOL = "workspaces", "spool"
 
 
 @click.command(
@@ -51,17 +52,21 @@ def demo(port: int, directory: str) -> int:
     """
     key = os.environ.get("WORKSPACE_GATEWAY_KEY") or new_key("demo")
     _need_free(port, port + 1)
-    with _sample(directory) as root:
-        return _serve(root, port, key)
+    with _sample(directory):
+        return _serve(directory, port, key)
 
 
-def _serve(root: str, port: int, key: str) -> int:
+def _serve(directory: str, port: int, key: str) -> int:
     # Imported here: it brings the whole gateway along, which `demo --help` can do without.
     from gateway.cli.serve import run
 
-    server = {"port": port, "admin": {"host": _HOST, "port": port + 1}, "grace": "0s"}
+    changes: dict[str, dict[str, object]] = {
+        "server": {"port": port, "admin": {"host": _HOST, "port": port + 1}, "grace": "0s"},
+        "spool": {"dir": os.path.join(directory, _SPOOL)},
+    }
+    root = os.path.join(directory, _WORKSPACES)
     try:
-        config = config_for_root(root, [key_entry("demo", key)], server)
+        config = config_for_root(root, [key_entry("demo", key)], changes)
     except ConfigError as exc:
         refuse(exc)
     return run(config, on_ready=lambda: click.echo(_welcome(port, key)))
@@ -69,9 +74,11 @@ def _serve(root: str, port: int, key: str) -> int:
 
 def _welcome(port: int, key: str) -> str:
     header = f"-H {shlex.quote(f'X-API-Key: {key}')}"
-    files = f"http://{_HOST}:{port}/api/v1/sessions/demo/files"
+    base = f"http://{_HOST}:{port}"
+    session = f"{base}/api/v1/sessions/demo"
+    files, archive = f"{session}/files", f"{session}/archive"
     return f"""
-The gateway listens on http://{_HOST}:{port}. Ctrl-C ends it. Paste these into another terminal:
+The gateway listens on {base}. Ctrl-C ends it. Paste these into another terminal:
 
 # a listing, and everything below it
 curl {header} '{files}'
@@ -84,8 +91,17 @@ curl {header} '{files}/output/results.csv'
 curl {header} -r 0-99 -o chart.png '{files}/output/chart.png'
 curl {header} -C - -o chart.png '{files}/output/chart.png'
 
+# everything as one zip file; cut off, and gone on from there, too
+curl {header} -o workspace.zip '{archive}'
+curl {header} -r 0-99 -o again.zip '{archive}'
+curl {header} -C - -o again.zip '{archive}'
+
+# the same as Dari's clients and Blackbox's ask for it: one directory, or a tarball
+curl {header} -OJ '{base}/v1/sessions/demo/workspace.zip?path=output'
+curl {header} -OJ '{base}/api/v1/tasks/demo/files/download?format=tar'
+
 # is it ready, and what has it done
-curl 'http://{_HOST}:{port}/readyz'
+curl '{base}/readyz'
 curl 'http://{_HOST}:{port + 1}/metrics'
 """
 
@@ -104,9 +120,9 @@ def _need_free(*ports: int) -> None:
 
 
 @contextmanager
-def _sample(directory: str) -> Iterator[str]:
-    """Yield the root of a sample made below *directory*, and remove at the end what was made."""
-    root, mark = os.path.join(directory, "workspaces"), os.path.join(directory, _MARK)
+def _sample(directory: str) -> Iterator[None]:
+    """Make a sample below *directory*, and remove at the end what was made there."""
+    root, spool, mark = (os.path.join(directory, name) for name in (_WORKSPACES, _SPOOL, _MARK))
     try:
         made = _claim(directory)
         lock = open(mark, "w", encoding="utf-8")  # noqa: SIM115  # closed by the block below
@@ -118,12 +134,14 @@ def _sample(directory: str) -> Iterator[str]:
         except BlockingIOError as exc:
             raise _failed(f"{directory}: another demo uses it; try demo --dir NAME") from exc
         try:
-            shutil.rmtree(root, ignore_errors=True)  # what a demo that was killed has left
+            for made_there in (root, spool):  # what a demo that was killed has left
+                shutil.rmtree(made_there, ignore_errors=True)
             write_sample(root)
-            yield root
+            yield
         finally:
-            with suppress(FileNotFoundError):  # interrupted before anything was written
-                shutil.rmtree(root)
+            for made_there in (root, spool):
+                with suppress(FileNotFoundError):  # interrupted before anything was written
+                    shutil.rmtree(made_there)
             os.unlink(mark)
             if made:
                 os.rmdir(directory)
@@ -138,7 +156,7 @@ def _claim(directory: str) -> bool:
         os.mkdir(directory)
         return True
     names = os.listdir(directory)
-    if (names and _MARK not in names) or set(names) - {_MARK, "workspaces"}:
+    if (names and _MARK not in names) or set(names) - {_MARK, _WORKSPACES, _SPOOL}:
         raise _failed(f"{directory}: holds other files; try demo --dir NAME")
     return bool(names)
 

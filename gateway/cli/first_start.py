@@ -44,9 +44,9 @@ def key_entry(key_id: str, key: str) -> KeyEntry:
 
 
 def config_for_root(
-    root: str, keys: Sequence[KeyEntry], server: Mapping[str, object] | None = None
+    root: str, keys: Sequence[KeyEntry], changes: Mapping[str, Mapping[str, object]] | None = None
 ) -> Config:
-    """Return the built-in default for *root* and *keys*, with *server* over its section.
+    """Return the built-in default for *root* and *keys*, with *changes* over its sections.
 
     Raises `ConfigError`.
     """
@@ -60,7 +60,8 @@ def config_for_root(
     data: dict[str, Any] = default_data()
     data["executors"]["local"]["root"] = root
     data["auth"]["keys"] = list(keys)
-    data["server"].update(server or {})
+    for section, values in (changes or {}).items():
+        data[section].update(values)
     return from_mapping(data, ExecutorModels(), source)
 
 

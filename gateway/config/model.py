@@ -1,5 +1,6 @@
 """The config as frozen values; the comments that explain each field are in `default.yaml`."""
 
+import os
 from collections.abc import Mapping
 from functools import lru_cache, reduce
 from operator import or_
@@ -39,6 +40,14 @@ def _socket_path(path: str) -> str:
         raise PydanticCustomError("socket_path", "must have at most 107 bytes (unix(7))")
     if "\0" in path:
         raise PydanticCustomError("socket_path", "must not contain a NUL character")
+    return path
+
+
+def _sandbox_path(path: str) -> str:
+    first, *parts = path.split("/")
+    if first or not parts or {"", ".", ".."}.intersection(parts):
+        message = "must be an absolute path such as /workspace, without a slash at its end"
+        raise PydanticCustomError("sandbox_path", message)
     return path
 
 
@@ -102,11 +111,53 @@ class Limits(Section):
     """What one request, or one client, may ask for."""
 
     file: Size = 100 * 1024**2
+    archive_bytes: Size = 10 * 1024**3
+    archive_entries: int = Field(default=200_000, ge=1)
+    archives_at_once: int = Field(default=8, ge=1)
     list_entries: int = Field(default=100_000, ge=1)
     depth: int = Field(default=256, ge=1)
     requests_per_minute: int = Field(default=600, ge=0)
     requests_at_once: int = Field(default=128, ge=0)
     auth_failures_per_minute: int = Field(default=30, ge=0)
+
+
+class Spool(Section):
+    """Where archives are kept for the next who asks; without *dir*, in the user's cache."""
+
+    dir: Text | None = None
+    bytes: Size = 20 * 1024**3
+
+    @property
+    def directory(self) -> str:
+        """The directory, by the rules of the XDG base directories where *dir* does not say it."""
+        if self.dir is not None:
+            return self.dir
+        cache = os.environ.get("XDG_CACHE_HOME", "")
+        if not os.path.isabs(cache):
+            cache = os.path.expanduser("~/.cache")
+        return os.path.join(cache, "workspace-gateway", "spool")
+
+
+class Shannon(Section):
+    """Nothing to set: what its documentation says."""
+
+
+class Dari(Section):
+    """Nothing to set: what its documentation says."""
+
+
+class Blackbox(Section):
+    """*root* is where its clients believe the workspace to be."""
+
+    root: Annotated[str, AfterValidator(_sandbox_path)] = "/vercel/sandbox"
+
+
+class Dialects(Section):
+    """The published APIs that are spoken."""
+
+    shannon: Shannon = Shannon()
+    dari: Dari = Dari()
+    blackbox: Blackbox = Blackbox()
 
 
 class Timeouts(Section):
@@ -167,6 +218,8 @@ class Config(Section):
     server: Server = Server()
     auth: Auth = Auth()
     limits: Limits = Limits()
+    spool: Spool = Spool()
+    dialects: Dialects = Dialects()
     executors: Mapping[ExecutorName, ExecutorConfig] = Field(min_length=1)
     placement: Placement
 

@@ -28,6 +28,7 @@ GatewayError
     ProtocolFault           an answer that breaks the backend's own rules
     AuthRejected            the backend does not accept the gateway's credential
     Unsupported             the backend has no way to do that
+  ArchiveFailed             the archive could not be made, whatever the workspace holds
 
 StreamBroken                after the first byte; not a GatewayError, so nothing can render it
 """
@@ -187,6 +188,10 @@ class Unsupported(Outage):
     """The executor cannot do this for any workspace."""
 
     code = "unsupported"
+
+
+class ArchiveFailed(GatewayError):
+    """The archive could not be made here; the message says why."""
 
 
 class StreamBroken(Exception):

@@ -164,12 +164,14 @@ class ArchiveStream(FileStream):
 
     *entry* has its length as its size, None as long as that is unknown, and the validator as its
     version. Of *entries*, *uncompressed* (bytes of all members) and *skipped*, what is not told is
-    None.
+    None. *spool*, known once it is prepared, says where it came from: `hit` (it was there), `miss`
+    (made for this request), `follow` (being made for another) or `bypass` (it did not fit).
     """
 
     entries: int | None = None
     uncompressed: int | None = None
     skipped: int | None = None
+    spool: str | None = None
 
     @abstractmethod
     async def prepare(self, *, whole: bool) -> None:

@@ -9,6 +9,7 @@ import structlog
 from aiohttp import HttpVersion10, HttpVersion11, web
 
 from gateway.domain.errors import (
+    ArchiveFailed,
     CredentialsRejected,
     GatewayError,
     Outage,
@@ -29,6 +30,7 @@ log = structlog.get_logger()
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 _VERSIONS = (HttpVersion10, HttpVersion11)
+_FAILURES = (Outage, ArchiveFailed)  # nobody's who asked
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
@@ -107,11 +109,11 @@ def _refusal(error: GatewayError, dialect: Dialect, exchange: Exchange) -> web.R
         metrics.AUTH_FAILURES.labels(error.reason).inc()
     elif isinstance(error, TooManyRequests):
         metrics.THROTTLED.labels(error.limit).inc()
-    elif isinstance(error, Outage):
+    elif isinstance(error, _FAILURES):
         log.warning("no_answer", reason=error.message, cause=repr(error.__cause__))
     status = status_of(error, dialect.statuses)
-    exchange.outcome = "error" if isinstance(error, Outage) else "refused"
-    return error_response(status, dialect.error_body(error.message), headers_of(error))
+    exchange.outcome = "error" if isinstance(error, _FAILURES) else "refused"
+    return error_response(status, dialect.error_body(dialect.message(error)), headers_of(error))
 
 
 def _connection(request: web.Request) -> Connection:
@@ -147,4 +149,5 @@ def _report(request: web.Request, exchange: Exchange) -> None:
         executor=exchange.executor,
         fallback=exchange.fallback,
         outcome=exchange.outcome,
+        **(exchange.archive or {}),
     )

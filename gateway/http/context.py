@@ -2,6 +2,7 @@
 
 import re
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -33,6 +34,7 @@ class Exchange:
     executor: str | None = None
     fallback: str | None = None
     outcome: Outcome = "ok"
+    archive: Mapping[str, str | int | None] | None = None  # what only an archive's line tells
 
     @property
     def trace_id(self) -> str | None:

@@ -20,9 +20,13 @@ class Query:
             key = unquote_to_bytes(name).decode("utf-8", "replace")
             self._values.setdefault(key, []).append(unquote_to_bytes(value))
 
+    def raws(self, name: str) -> list[bytes]:
+        """The bytes of all values of a repeatable parameter."""
+        return self._values.get(name, [])
+
     def raw(self, name: str) -> bytes | None:
         """The bytes of a parameter that may stand once; raise `BadParameter` if it stands twice."""
-        values = self._values.get(name, [])
+        values = self.raws(name)
         if len(values) > 1:
             raise BadParameter(f"{name}: given more than once")
         return values[0] if values else None
@@ -34,7 +38,7 @@ class Query:
 
     def texts(self, name: str) -> list[str]:
         """All values of a repeatable parameter."""
-        return [_text(name, value) for value in self._values.get(name, [])]
+        return [_text(name, value) for value in self.raws(name)]
 
     def boolean(self, name: str) -> bool:
         """`true`, `false`, `1` or `0`; absent is false."""

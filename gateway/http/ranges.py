@@ -67,6 +67,11 @@ def parse_range(header: str | None, size: int) -> list[ByteRange] | None:
     raise Unsatisfiable(size)
 
 
+def asks_for_bytes(header: str) -> bool:
+    """Whether *header* is well-formed and in bytes: what it comes to depends on the size."""
+    return _specs(header) is not None
+
+
 def _specs(header: str | None) -> list[tuple[str, str]] | None:
     unit, equals, listed = (header or "").strip(" \t").partition("=")
     if unit.lower() != "bytes" or not equals or listed.count(",") >= MOST_RANGES:

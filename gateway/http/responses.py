@@ -65,16 +65,13 @@ async def send_file(request: web.Request, stream: FileStream) -> web.StreamRespo
         headers["ETag"] = etag
     if modified_at_s is not None:
         headers["Last-Modified"] = _http_date(modified_at_s)
-    match evaluate(request.method, request.headers, etag, modified_at_s):
-        case Outcome.PRECONDITION_FAILED:
-            raise PreconditionFailed("precondition failed")
-        case Outcome.NOT_MODIFIED:
-            return web.Response(status=304, headers=headers)
+    if not_modified(request, etag, modified_at_s):
+        return web.Response(status=304, headers=headers)
     size = entry.size
     ranges = None
     if size is not None:
         headers["Accept-Ranges"] = "bytes"
-        ranges = _ranges(request, etag, modified_at_s, size)
+        ranges = ranges_asked(request, etag, modified_at_s, size)
     head = await _head(stream)
     if size is None and len(head) < HEAD_BYTES:
         size = len(head)
@@ -83,6 +80,22 @@ async def send_file(request: web.Request, stream: FileStream) -> web.StreamRespo
     headers["Content-Disposition"] = attachment(entry.path.name)
     if request.rel_url.raw_query_string or "Want-Repr-Digest" in request.headers:
         headers |= await _digest(request, stream)
+    return await send_body(request, stream, headers, content_type, size, ranges, head)
+
+
+async def send_body(
+    request: web.Request,
+    stream: FileStream,
+    headers: dict[str, str],
+    content_type: str,
+    size: int | None,
+    ranges: list[ByteRange] | None,
+    head: bytes = b"",
+) -> web.StreamResponse:
+    """Answer with all of *stream*, or with its *ranges*; *head* is the beginning, if it is known.
+
+    Where the *size* is unknown the end is proven by chunks, which HTTP/1.0 does not have.
+    """
     if ranges is not None and len(ranges) > 1 and size is not None and stream.seekable:
         return await _send_parts(request, stream, Multipart(ranges, size, content_type), headers)
     headers["Content-Type"] = content_type
@@ -94,6 +107,36 @@ async def send_file(request: web.Request, stream: FileStream) -> web.StreamRespo
     (part,) = ranges
     headers["Content-Range"] = part.content_range(size)
     return await _send_span(request, stream, head, 206, part.first, part.length, headers)
+
+
+def not_modified(request: web.Request, etag: str | None, modified_at_s: int | None) -> bool:
+    """Whether 304 is the answer; raise `PreconditionFailed` if it is 412."""
+    outcome = evaluate(request.method, request.headers, etag, modified_at_s)
+    if outcome is Outcome.PRECONDITION_FAILED:
+        raise PreconditionFailed("precondition failed")
+    return outcome is Outcome.NOT_MODIFIED
+
+
+def range_counts(request: web.Request, etag: str | None, modified_at_s: int | None) -> bool:
+    """Whether there is a `Range` that is not to be ignored, whatever it says."""
+    # RFC 9110 section 14.2: Range is defined for GET alone.
+    return (
+        request.method == "GET"
+        and "Range" in request.headers
+        and range_applies(request.headers, etag, modified_at_s, int(time.time()))
+    )
+
+
+def ranges_asked(
+    request: web.Request, etag: str | None, modified_at_s: int | None, size: int
+) -> list[ByteRange] | None:
+    """The parts that are to be sent, None for all; raise `RangeNotSatisfiable`."""
+    if not range_counts(request, etag, modified_at_s):
+        return None
+    try:
+        return parse_range(request.headers["Range"], size)
+    except Unsatisfiable:
+        raise RangeNotSatisfiable(size) from None
 
 
 def source_headers(request: web.Request, source: FileStream | Walk | Listing) -> dict[str, str]:
@@ -164,20 +207,6 @@ async def _send_parts(
         await transfer.send(stream, part.first, part.length)
     await transfer.write(multipart.tail)
     return await transfer.end()
-
-
-def _ranges(
-    request: web.Request, etag: str | None, modified_at_s: int | None, size: int
-) -> list[ByteRange] | None:
-    # RFC 9110 section 14.2: Range is defined for GET alone.
-    if request.method != "GET" or "Range" not in request.headers:
-        return None
-    if not range_applies(request.headers, etag, modified_at_s, int(time.time())):
-        return None
-    try:
-        return parse_range(request.headers["Range"], size)
-    except Unsatisfiable:
-        raise RangeNotSatisfiable(size) from None
 
 
 async def _digest(request: web.Request, stream: FileStream) -> dict[str, str]:

@@ -8,10 +8,11 @@ from types import TracebackType
 import structlog
 
 from gateway.domain import cursors
-from gateway.domain.errors import ForeignSession, TooLarge
+from gateway.domain.errors import TooLarge
 from gateway.domain.model import Entry, Kind, Principal, Scope, SessionId, rows_of
 from gateway.domain.paths import WorkspacePath
 from gateway.executors.base import EVERYTHING, FileStream, Selection, Walk, Wanted
+from gateway.service.access import authorize
 from gateway.service.placement import Placement
 
 audit = structlog.get_logger("audit")
@@ -52,7 +53,7 @@ class Workspaces:
         wanted: Wanted = EVERYTHING,
     ) -> AbstractAsyncContextManager[FileStream]:
         """Open a file for download; raise `TooLarge` if it is over the limit, and all verdicts."""
-        _authorize(principal, session_id, Scope.FILES_READ)
+        authorize(principal, session_id, Scope.FILES_READ)
         executor = self._placement.executor_of(session_id)
         return _Download(
             executor.open(session_id, path, wanted), self.bounds.file, principal, session_id, path
@@ -62,7 +63,7 @@ class Workspaces:
         self, principal: Principal, session_id: SessionId, wanted: Listed
     ) -> AbstractAsyncContextManager["Listing"]:
         """Begin a listing; raise `BadParameter` for a cursor that is none, and all verdicts."""
-        _authorize(principal, session_id, Scope.FILES_READ)
+        authorize(principal, session_id, Scope.FILES_READ)
         after = cursors.decode(wanted.cursor, wanted.path) if wanted.cursor is not None else None
         walking = self._placement.executor_of(session_id).walk(
             session_id,
@@ -177,13 +178,6 @@ class Listing:
             return entry
         self.truncated = True
         return entry._replace(problem="too deep to be entered; list it by its own path")
-
-
-def _authorize(principal: Principal, session_id: SessionId, scope: Scope) -> None:
-    principal.require(scope)
-    if not principal.may_see(session_id):
-        # The words of SessionNotFound: whether it exists is not told.
-        raise ForeignSession("session not found")
 
 
 def _size(count: int) -> str:

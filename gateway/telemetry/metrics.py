@@ -75,6 +75,29 @@ CIRCUIT = Gauge(
     ["executor"],
     multiprocess_mode="max",
 )
+ARCHIVE_BUILDS = Counter(
+    _PREFIX + "archive_builds_total",
+    "Archives made; outcome is ok, refused (a verdict), cancelled or error.",
+    ["format", "outcome"],
+)
+ARCHIVE_INPUT_BYTES = Counter(
+    _PREFIX + "archive_input_bytes_total", "Bytes of files that were read into archives."
+)
+ARCHIVE_BUILD_SECONDS = Histogram(
+    _PREFIX + "archive_build_seconds",
+    "From the start of an archive to its last byte.",
+    buckets=_SECONDS,
+)
+SPOOL_BYTES = Gauge(
+    _PREFIX + "spool_bytes",
+    "What the archives in the spool take on the disk.",
+    multiprocess_mode="mostrecent",  # all workers share one spool
+)
+SPOOL_REQUESTS = Counter(
+    _PREFIX + "spool_requests_total",
+    "Archives asked for; result is hit, miss, follow (being made) or bypass (did not fit).",
+    ["result"],
+)
 BUILD_INFO = Gauge(
     _PREFIX + "build_info",
     "Always 1; the labels say what runs.",

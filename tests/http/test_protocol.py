@@ -15,6 +15,9 @@ import gateway as package
 from gateway.domain.errors import GatewayError, TooManyRequests
 from gateway.executors.gateway.refusals import REFUSALS
 from gateway.http.dialects.base import NATIVE
+from gateway.http.dialects.blackbox import Blackbox
+from gateway.http.dialects.dari import Dari
+from gateway.http.dialects.native import Native
 from gateway.http.dialects.shannon import Shannon
 from gateway.http.errors import STATUS, VERDICTS
 from tests.conftest import ResolverName
@@ -213,7 +216,7 @@ async def test_a_foreign_session_is_told_from_a_missing_one_by_nothing(root: Pat
     assert answers[0].header("X-Workspace-Verdict") == "session_not_found"
 
 
-@pytest.mark.parametrize("dialect", [NATIVE, Shannon])
+@pytest.mark.parametrize("dialect", [NATIVE, Native, Shannon, Dari, Blackbox])
 def test_a_dialect_overrides_only_what_there_is(dialect: object) -> None:
     assert set(getattr(dialect, "statuses")) <= set(STATUS)  # noqa: B009
 

@@ -17,6 +17,7 @@ import yaml
 from gateway.cli import main
 from gateway.cli.config_file import ExecutorModels
 from gateway.config.load import load
+from gateway.config.model import Spool
 from tests import needs
 from tests.gateways import threaded
 
@@ -30,6 +31,7 @@ MANIFESTS = [
 ]
 PODS = [one for one in MANIFESTS if one.values[0]["kind"] in ("Deployment", "DaemonSet", "Pod")]
 COMPOSE = yaml.safe_load((DEPLOY / "container/compose.yaml").read_text())
+CACHE = "/var/cache/workspace-gateway"  # where the image has archives kept
 DOCKERFILE = (DEPLOY / "container/Dockerfile").read_text()
 
 
@@ -78,7 +80,7 @@ def test_a_pod_is_hardened_and_probed(document: dict[str, Any]) -> None:
         assert container["readinessProbe"]["httpGet"]["path"] == "/readyz"
         assert "memory" in container["resources"]["limits"]
         writable = [m["mountPath"] for m in container["volumeMounts"] if not m.get("readOnly")]
-        assert writable == ["/tmp"]
+        assert writable == ["/tmp", CACHE]
 
 
 def test_a_sidecar_may_read_its_token_and_not_everybody_may() -> None:
@@ -139,6 +141,46 @@ def test_a_pod_is_given_the_time_that_its_config_takes_to_drain(
     (deployment,) = [p.values[0] for p in PODS if p.values[0]["kind"] == "Deployment"]
 
     assert pod_spec(deployment)["terminationGracePeriodSeconds"] > server.grace + server.drain
+
+
+@pytest.mark.parametrize("document", PODS)
+def test_the_spool_fits_into_its_volume(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, document: dict[str, Any]
+) -> None:
+    """A pod that fills a volume over its limit is evicted, with all the downloads it serves."""
+    monkeypatch.setenv("WEB_KEY_SHA256", "0" * 64)
+    file = tmp_path / "gateway.yaml"
+    file.write_text(config_map())
+    served = (
+        load(str(file), ExecutorModels()).spool if document["kind"] == "Deployment" else Spool()
+    )
+    (cache,) = [v for v in pod_spec(document)["volumes"] if v["name"] == "cache"]
+
+    limit = cache["emptyDir"]["sizeLimit"]
+
+    assert limit.endswith("Gi")
+    assert int(limit[:-2]) << 30 >= 1.1 * served.bytes
+
+
+def test_the_image_has_archives_kept_in_its_volume(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = re.search(r"XDG_CACHE_HOME=(\S+)", DOCKERFILE)
+    assert found is not None
+    monkeypatch.setenv("XDG_CACHE_HOME", found[1])
+
+    assert Spool().directory == f"{CACHE}/spool"
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
+def test_a_unit_has_archives_kept_where_it_may_write(
+    monkeypatch: pytest.MonkeyPatch, unit: Path
+) -> None:
+    cache = re.search(r"(?m)^CacheDirectory=(\S+)$", unit.read_text())
+    home = re.search(r"(?m)^Environment=XDG_CACHE_HOME=%C(\S*)$", unit.read_text())
+    assert cache is not None
+    assert home is not None
+    monkeypatch.setenv("XDG_CACHE_HOME", f"/var/cache{home[1]}")
+
+    assert Spool().directory.startswith(f"/var/cache/{cache[1]}/")
 
 
 def verified(tmp_path: Path, unit: Path, text: str) -> subprocess.CompletedProcess[str]:
@@ -250,7 +292,9 @@ def test_a_service_of_compose_is_hardened(name: str) -> None:
     assert service["cap_drop"] == ["ALL"]
     assert service["security_opt"] == ["no-new-privileges:true"]
     assert service["mem_limit"]
-    assert all(volume.endswith(":ro") for volume in service["volumes"])
+    (cache,) = [volume for volume in service["volumes"] if not volume.endswith(":ro")]
+    assert cache.partition(":")[::2] == (f"{name}-cache", CACHE)
+    assert f"{name}-cache" in COMPOSE["volumes"]
     context = DEPLOY / "container" / service["build"]["context"]
     assert (context / service["build"]["dockerfile"]).exists()
 

@@ -7,11 +7,14 @@ from urllib.parse import unquote_to_bytes
 
 from aiohttp import web
 
-from gateway.domain.errors import GatewayError, PathRefused
+from gateway.domain.errors import BadParameter, GatewayError, PathRefused
 from gateway.domain.model import Principal, SessionId, parse_session_id
 from gateway.domain.paths import WorkspacePath
 from gateway.http.context import EXCHANGE
 from gateway.http.errors import error_body
+from gateway.http.queries import Query
+
+MOST_PATHS = 100
 
 Handler = Callable[[web.Request, Principal], Awaitable[web.StreamResponse]]
 
@@ -37,6 +40,10 @@ class Dialect:
     def routes(self) -> Sequence[Route]:
         """The dialect's routes."""
         return ()
+
+    def message(self, error: GatewayError) -> str:
+        """What the client is told of *error*."""
+        return error.message
 
     def error_body(self, message: str) -> bytes:
         """The body of an error answer."""
@@ -64,3 +71,24 @@ def path_parameter(request: web.Request) -> WorkspacePath:
     if raw.endswith((b"/", b"/.")) or not path.parts:
         raise PathRefused("invalid path: a file's path is needed")
     return path
+
+
+def directories(query: Query, parse: Callable[[bytes], WorkspacePath]) -> list[WorkspacePath]:
+    """Every `path` of *query*; raise `BadParameter` for too many and what *parse* raises."""
+    raws = query.raws("path")
+    if len(raws) > MOST_PATHS:
+        raise BadParameter(f"path: given more than {MOST_PATHS} times")
+    return [parse(raw) for raw in raws]
+
+
+def rooted_directory(raw: bytes) -> WorkspacePath:
+    """A directory relative to the workspace, or `/`; raise `PathRefused`."""
+    return WorkspacePath.ROOT if raw == b"/" else WorkspacePath.parse(raw)
+
+
+def mounted_directory(root: bytes, raw: bytes) -> WorkspacePath:
+    """The same for a sandbox that has its workspace at *root*: `/root/a` is `a`."""
+    below = raw.removeprefix(root)
+    if below != raw and below[:1] in (b"", b"/"):
+        return WorkspacePath.parse(below.lstrip(b"/"))
+    return WorkspacePath.parse(raw)

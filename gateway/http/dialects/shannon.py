@@ -12,7 +12,13 @@ from aiohttp import web
 from gateway.domain.model import Entry, Principal, Row, SessionId, rows_of
 from gateway.domain.paths import WorkspacePath, name_to_text
 from gateway.http.dialects import shannon_sdk
-from gateway.http.dialects.base import Dialect, Route, path_parameter, session_id_parameter
+from gateway.http.dialects.base import (
+    Dialect,
+    Route,
+    path_parameter,
+    rooted_directory,
+    session_id_parameter,
+)
 from gateway.http.listings import Form, send_listing, where_it_goes_on
 from gateway.http.queries import Query
 from gateway.http.responses import send_file, wanted
@@ -68,7 +74,7 @@ class Shannon(Dialect):
         bounds = self._workspaces.bounds
         recursive = query.boolean("recursive")
         return Listed(
-            path=WorkspacePath.ROOT if raw == b"/" else WorkspacePath.parse(raw),
+            path=rooted_directory(raw),
             depth=query.number("depth", 1, bounds.depth) or (None if recursive else 1),
             selection=Selector.parse(query.text("glob"), query.texts("exclude")),
             limit=query.number("limit", 1, bounds.list_entries),

@@ -22,7 +22,10 @@ def command(
     )
 
 
+_KEPT = {"PATH", "HOME", "LANG", "XDG_CACHE_HOME"}
+
+
 def inherited() -> dict[str, str]:
     """The environment in which the package is found and nothing is configured."""
-    kept = {name: value for name, value in os.environ.items() if name in {"PATH", "HOME", "LANG"}}
+    kept = {name: value for name, value in os.environ.items() if name in _KEPT}
     return kept | {"PYTHONPATH": CHECKOUT, "PYTHONWARNINGS": "error", "LC_ALL": "C.UTF-8"}

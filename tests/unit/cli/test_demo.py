@@ -7,6 +7,8 @@ import signal
 import socket
 import subprocess
 import sys
+import tarfile
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -74,12 +76,17 @@ def test_every_line_can_be_pasted_and_nothing_is_left(tmp_path):
         ]
         picture = (tmp_path / ".demo/workspaces/demo/output/chart.png").read_bytes()
 
-    assert len(answers) == 7
+    assert len(answers) == 12
     assert b"/output/r\xc3\xa9sum\xc3\xa9.txt" in answers[1]
     assert b"/output/quarterly report.txt" in answers[1]
     assert answers[2].startswith(b"date,product,sold\n")
     assert (elsewhere / "chart.png").read_bytes() == picture
-    assert b"workspace_gateway_" in answers[6]
+    assert b"workspace_gateway_" in answers[-1]
+    for name in ("workspace.zip", "again.zip", "workspace-demo.zip"):
+        with zipfile.ZipFile(elsewhere / name) as archive:
+            assert archive.read("output/chart.png") == picture
+    with tarfile.open(elsewhere / "workspace-demo.tar.gz") as tar:
+        assert "analysis.py" in tar.getnames()
     assert process.returncode == Exit.OK
     assert os.listdir(tmp_path) == ["elsewhere"]
 
@@ -172,8 +179,8 @@ def test_a_sample_that_is_not_there_at_the_end_leaves_nothing(tmp_path, monkeypa
     """Ctrl-C may come before it has been written."""
     monkeypatch.chdir(tmp_path)
 
-    with _sample(".demo") as root:
-        shutil.rmtree(root)
+    with _sample(".demo"):
+        shutil.rmtree(".demo/workspaces")
 
     assert os.listdir(tmp_path) == []
 

@@ -136,6 +136,6 @@ def test_what_is_wrong_with_stored_keys_is_said(tmp_path):
     root = str(tmp_path / "w")
 
     with pytest.raises(ConfigError) as caught:
-        config_for_root(root, [{"id": "x"}], {"port": -1})
+        config_for_root(root, [{"id": "x"}], {"server": {"port": -1}})
 
     assert len(caught.value.problems) == 4

@@ -9,7 +9,16 @@ import pytest
 from gateway.cli.config_file import ExecutorModels
 from gateway.config.load import default_data, default_text, from_mapping, load
 from gateway.config.marked_yaml import read_text
-from gateway.config.model import Auth, Config, Limits, Server, config_model
+from gateway.config.model import (
+    Auth,
+    Blackbox,
+    Config,
+    Dialects,
+    Limits,
+    Server,
+    Spool,
+    config_model,
+)
 
 CONFIG = os.path.join(os.path.dirname(__file__), "../../../config")
 EXAMPLES = sorted(glob(os.path.join(CONFIG, "examples", "*.yaml")))
@@ -27,6 +36,8 @@ def test_the_annotated_default_says_what_the_defaults_are():
     assert config.server == Server()
     assert config.auth == Auth()
     assert config.limits == Limits()
+    assert config.spool == Spool()
+    assert config.dialects == Dialects()
     assert config.executors["local"] == LOCAL
     assert config.placement.default.executor == "local"
 
@@ -34,7 +45,7 @@ def test_the_annotated_default_says_what_the_defaults_are():
 def test_every_field_is_in_it_with_a_comment():
     """A field that is not shown there is a field that nobody finds."""
     lines = default_text().splitlines()
-    models = [Server, Auth, Limits, ExecutorModels()["local"]]
+    models = [Server, Auth, Limits, Spool, Blackbox, ExecutorModels()["local"]]
     for name in {name for model in models for name in model.model_fields} - {"type"}:
         at = next(n for n, line in enumerate(lines) if re.match(rf" +{name}:", line))
         assert lines[at - 1].lstrip().startswith("#"), name
@@ -52,7 +63,7 @@ def test_the_checkout_shows_the_same_file():
 def test_its_commented_lines_work_too():
     """They are there to be uncommented."""
     text = re.sub(
-        r"(?m)^( +)# (?=(trusted_proxies|offload|admin|keys|sandbox_prefix|  .*):)",
+        r"(?m)^( +)# (?=(trusted_proxies|offload|admin|keys|dir|sandbox_prefix|  .*):)",
         r"\1",
         default_text(),
     )
@@ -61,6 +72,7 @@ def test_its_commented_lines_work_too():
         "offload: null",
         "admin: null",
         "keys: []",
+        "dir: null",
         "sandbox_prefix: null",
     ):
         text = re.sub(rf"(?m)^ +{re.escape(line)}\n", "", text)
@@ -72,6 +84,7 @@ def test_its_commented_lines_work_too():
     assert config.server.offload is not None
     assert len(config.server.trusted_proxies) == 2
     assert config.auth.keys[0].org == "acme"
+    assert config.spool.dir == "/var/cache/workspace-gateway/spool"
 
 
 @pytest.mark.parametrize("file", EXAMPLES, ids=os.path.basename)

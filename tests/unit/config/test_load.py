@@ -17,6 +17,9 @@ DIGEST = "2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae"
 OTHER = "fcde2b2edba56bf408601fb721fe9b5c338d10ee429ea04fae5511b68fbf8fb9"
 
 
+SPOOLED = "executors: {disk: {type: local, root: /x}}\nspool: {dir: /somewhere, bytes: 1GiB}"
+
+
 def loaded(tmp_path, text: str | bytes) -> Config:
     file = tmp_path / "c.yaml"
     file.write_bytes(text if isinstance(text, bytes) else text.encode())
@@ -79,6 +82,27 @@ placement: {{default: {{executor: far}}}}
     assert far.timeout.connect == 1.0
     assert [disk.type, far.type] == ["local", "rest"]
     assert config.placement.default.executor == "far"
+
+
+@pytest.mark.parametrize(
+    ("environment", "directory"),
+    [
+        ({"HOME": "/home/u"}, "/home/u/.cache/workspace-gateway/spool"),
+        ({"HOME": "/home/u", "XDG_CACHE_HOME": ""}, "/home/u/.cache/workspace-gateway/spool"),
+        ({"HOME": "/home/u", "XDG_CACHE_HOME": "c"}, "/home/u/.cache/workspace-gateway/spool"),
+        ({"HOME": "/home/u", "XDG_CACHE_HOME": "/c"}, "/c/workspace-gateway/spool"),
+    ],
+)
+def test_archives_are_kept_in_the_users_cache(tmp_path, monkeypatch, environment, directory):
+    """XDG's rules: a relative path there is to be ignored."""
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+
+    config = loaded(tmp_path, "executors: {disk: {type: local, root: /x}}")
+
+    assert config.spool.directory == directory
+    assert loaded(tmp_path, SPOOLED).spool.directory == "/somewhere"
 
 
 def test_one_executor_needs_no_placement(tmp_path):
@@ -246,6 +270,16 @@ BAD = {
     ],
     "executors: {a: {type: local, root: /x}}\nserver: {socket: /s, offload: {prefix: /../}}": [
         "c.yaml:2: server.offload.prefix: must match /([A-Za-z0-9_-]+/)+"
+    ],
+    **{
+        f"executors: {{a: {{type: local, root: /x}}}}\ndialects: {{blackbox: {{root: {root}}}}}": [
+            "c.yaml:2: dialects.blackbox.root: must be an absolute path such as /workspace, "
+            "without a slash at its end"
+        ]
+        for root in ("work", "/", "/work/", "//work", "/work/..", "/a//b", "./x")
+    },
+    "executors: {a: {type: local, root: /x}}\nlimits: {archives_at_once: 0}": [
+        "c.yaml:2: limits.archives_at_once: must be at least 1, not 0"
     ],
     "executors: {a: {type: local, root: /x}}\nauth: {keys: [5]}": [
         "c.yaml:2: auth.keys.0: must be a mapping, not a number"

@@ -1,0 +1,73 @@
+"""Answers that carry an archive: judged before it is made, resumed once it is whole."""
+
+from aiohttp import HttpVersion11, web
+
+from gateway.domain.archives import Packing
+from gateway.executors.base import ArchiveStream
+from gateway.http.conditions import etag_of
+from gateway.http.context import EXCHANGE
+from gateway.http.disposition import attachment
+from gateway.http.ranges import asks_for_bytes
+from gateway.http.responses import (
+    WORKSPACE_HEADERS,
+    not_modified,
+    range_counts,
+    ranges_asked,
+    send_body,
+    source_headers,
+)
+
+
+async def send_archive(
+    request: web.Request, archive: ArchiveStream, packing: Packing, filename: str, *, sized: bool
+) -> web.StreamResponse:
+    """Answer with the archive, to be saved as *filename*, as soon as there is a first byte of it.
+
+    With *sized* its length is told whatever that takes. Conditions that make it superfluous are met
+    before anything is done for it. Raise `PreconditionFailed`, `RangeNotSatisfiable` or what
+    `ArchiveStream.prepare` raises.
+    """
+    _note(request, archive, packing)
+    version = archive.entry.version
+    etag = None if version is None else etag_of(version)
+    headers = source_headers(request, archive)
+    if etag is not None:
+        headers["ETag"] = etag
+    if not_modified(request, etag, None):
+        return web.Response(status=304, headers=headers)
+    whole = sized or _needs_length(request, etag)
+    if whole or request.method == "GET":
+        await archive.prepare(whole=whole)
+        _note(request, archive, packing)
+    size = archive.entry.size
+    ranges = None if size is None else ranges_asked(request, etag, None, size)
+    headers |= WORKSPACE_HEADERS | _facts(archive)
+    headers["Accept-Ranges"] = "bytes"
+    headers["Content-Disposition"] = attachment(filename)
+    return await send_body(request, archive, headers, packing.format.media_type, size, ranges)
+
+
+def _needs_length(request: web.Request, etag: str | None) -> bool:
+    # In HTTP/1.0 a body of unknown length ends with the connection, wherever that was broken.
+    if request.method == "GET" and request.version < HttpVersion11:
+        return True
+    return range_counts(request, etag, None) and asks_for_bytes(request.headers["Range"])
+
+
+def _facts(archive: ArchiveStream) -> dict[str, str]:
+    """What lets a client show how far it is, and tells that something was left out."""
+    facts = {
+        "X-Archive-Entries": archive.entries,
+        "X-Archive-Uncompressed-Size": archive.uncompressed,
+        "X-Archive-Skipped": archive.skipped,
+    }
+    return {name: str(number) for name, number in facts.items() if number is not None}
+
+
+def _note(request: web.Request, archive: ArchiveStream, packing: Packing) -> None:
+    request[EXCHANGE].archive = {
+        "format": packing.format.value,
+        "entries": archive.entries,
+        "skipped": archive.skipped,
+        "spool": archive.spool,
+    }

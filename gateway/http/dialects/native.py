@@ -1,0 +1,65 @@
+"""What the gateway adds to the published APIs (`api.md` section 6)."""
+
+from collections.abc import Sequence
+
+from aiohttp import web
+
+from gateway.domain.archives import Format, Packing, apart
+from gateway.domain.errors import BadParameter
+from gateway.domain.model import Principal
+from gateway.http.archives import send_archive
+from gateway.http.dialects.base import (
+    Dialect,
+    Route,
+    directories,
+    rooted_directory,
+    session_id_parameter,
+)
+from gateway.http.queries import Query
+from gateway.http.responses import wanted
+from gateway.service.archives import Archives
+
+_FORMATS = {one.value: one for one in Format}
+
+
+class Native(Dialect):
+    """Archives in any format; *has_zstd*: whether there is a library for tar.zst."""
+
+    def __init__(self, archives: Archives, *, has_zstd: bool) -> None:
+        self._archives = archives
+        self._has_zstd = has_zstd
+
+    def routes(self) -> Sequence[Route]:
+        """The archive."""
+        return (
+            Route(
+                "/api/v1/sessions/{session_id}/archive",
+                "/api/v1/sessions/{session_id:[^/]+}/archive",
+                self.archive,
+            ),
+        )
+
+    async def archive(self, request: web.Request, principal: Principal) -> web.StreamResponse:
+        """`GET …/archive`: the workspace, or directories of it."""
+        session_id = session_id_parameter(request)
+        packing = self._packing(Query(request))
+        name = f"workspace-{session_id}.{packing.format.value}"
+        async with self._archives.open(principal, session_id, packing, wanted(request)) as archive:
+            return await send_archive(request, archive, packing, name, sized=False)
+
+    def _packing(self, query: Query) -> Packing:
+        return Packing(
+            format=self._format(query.text("format")),
+            paths=apart(directories(query, rooted_directory)),
+            exclude=tuple(query.texts("exclude")),
+            gitignore=query.boolean("gitignore"),
+            stored=query.boolean("stored"),
+        )
+
+    def _format(self, name: str | None) -> Format:
+        found = Format.ZIP if name is None else _FORMATS.get(name)
+        if found is None:
+            raise BadParameter("format: must be zip, tar, tar.gz or tar.zst")
+        if found is Format.TAR_ZST and not self._has_zstd:
+            raise BadParameter("format: tar.zst needs workspace-gateway[zstd] on the server")
+        return found
