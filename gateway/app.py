@@ -1,5 +1,6 @@
 """The composition root: turns a config into applications that are ready to serve."""
 
+import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from importlib.util import find_spec
 import structlog
 from aiohttp import web
 
+from gateway.archive.archiver import Archiver
 from gateway.auth.authenticator import Authenticator
 from gateway.config.model import Config, Key, Route
 from gateway.domain.archives import ArchiveBounds
@@ -67,10 +69,18 @@ async def wired(config: Config, lifecycle: Lifecycle) -> AsyncIterator[Apps]:
         health = HealthRoutes(list(executors.values()), lifecycle)
         placement, limits = _placement(config, executors), config.limits
         workspaces = Workspaces(placement, Bounds(limits.file, limits.list_entries, limits.depth))
-        archives = Archives(
-            placement,
-            ArchiveBounds(limits.archive_entries, limits.archive_bytes, limits.file, limits.depth),
+        archiver = await stack.enter_async_context(
+            Archiver.running(
+                config.spool.directory,
+                config.spool.bytes,
+                processes=os.cpu_count() or 1,
+                most_builds=2 * limits.archives_at_once,
+            )
         )
+        bounds = ArchiveBounds(
+            limits.archive_entries, limits.archive_bytes, limits.file, limits.depth
+        )
+        archives = Archives(placement, bounds, archiver, limits.archives_at_once)
         main, admin = public(config, lifecycle, workspaces, archives), _application()
         health.add_to(main, with_metrics=False)
         health.add_to(admin, with_metrics=True)

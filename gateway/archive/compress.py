@@ -23,10 +23,10 @@ HAS_ZSTD = len(PACKAGES) > 1
 
 GZIP_HEADER = b"\x1f\x8b\x08\0\0\0\0\0\x04\xff"  # RFC 1952: no name, no time, fast, any system
 
-# Of ISA-L's levels and ways in, this is the fastest that gives equal bytes for equal data: level 1,
-# and `compress` at level 2, differ by a byte once in some ten thousand files and some ten
-# processes (isal 1.9.1, 1,200 files in 50 processes). Level 0 lets random data grow by a quarter.
-_LEVEL = 2
+# The only one of ISA-L's levels that gives equal bytes for equal data in every process: 1 and 2
+# differ by a byte once in some hundred thousand files (isal 1.9.1, 60 processes), and 0 lets random
+# data grow by a quarter.
+_LEVEL = 3
 _RAW = -15  # no zlib or gzip framing around the deflate data
 _PROBE = 4096  # bytes from the middle
 _WORTH_IT = 0.95
@@ -52,12 +52,12 @@ def compresses(data: bytes) -> bool:
     """Whether it is worth the time; judged by some bytes from the middle."""
     middle = max(0, (len(data) - _PROBE) // 2)
     probe = data[middle : middle + _PROBE]
-    return sum(map(len, _deflate(probe, zlib.Z_FINISH))) < _WORTH_IT * len(probe)
+    return len(deflated(probe)) < _WORTH_IT * len(probe)
 
 
 def deflated(data: bytes) -> bytes:
     """All of a file's data as a complete deflate stream."""
-    return b"".join(_deflate(data, zlib.Z_FINISH))
+    return isal_zlib.compress(data, _LEVEL, _RAW)
 
 
 def deflate_piece(data: bytes, *, last: bool, stored: bool) -> Buffers:
@@ -67,7 +67,9 @@ def deflate_piece(data: bytes, *, last: bool, stored: bool) -> Buffers:
     """
     if stored or not compresses(data):
         return _stored_blocks(data, last=last)
-    return _deflate(data, zlib.Z_FINISH if last else zlib.Z_FULL_FLUSH)
+    compressor = isal_zlib.compressobj(_LEVEL, wbits=_RAW)
+    body = compressor.compress(data)
+    return body, compressor.flush(zlib.Z_FINISH if last else zlib.Z_FULL_FLUSH)
 
 
 def stored_size(size: int) -> int:
@@ -85,11 +87,6 @@ def zstd_frame(data: bytes) -> bytes:
     import zstandard  # an extra
 
     return zstandard.ZstdCompressor(level=1, write_checksum=True).compress(data)
-
-
-def _deflate(data: bytes, flush: int) -> Buffers:
-    compressor = isal_zlib.compressobj(_LEVEL, wbits=_RAW)
-    return compressor.compress(data), compressor.flush(flush)
 
 
 def _stored_blocks(data: bytes, *, last: bool) -> list[bytes | memoryview]:

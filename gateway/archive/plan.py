@@ -1,6 +1,8 @@
 """What an archive will be: its members under their names, how long it is, and its validator."""
 
 import marshal
+import os
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -23,6 +25,7 @@ from gateway.archive.zip import (
 from gateway.domain.archives import Format, Member, Packing
 
 _WRITER = b"1"  # a change of the bytes that are made of equal members changes this
+_RACY_NS = 3_000_000_000  # many backends tell whole seconds only
 _AT_ONCE = 256  # members
 _MOST_OF_MEMBER = 16 * 1024  # bytes beside its data: its name, up to four times
 
@@ -65,11 +68,20 @@ def planned(origin: str, packing: Packing, members: Sequence[Member]) -> Plan:
 
 def _fingerprint(origin: str, packing: Packing, members: Sequence[Member]) -> str:
     digest = blake2b(digest_size=16)
+    if any(map(_is_racy, members)):
+        digest.update(os.urandom(16))
     digest.update(_dumped((_WRITER, origin, packing.format.value, packing.stored)))
     values = map(tuple, members)
     while some := [*islice(values, _AT_ONCE)]:
         digest.update(_dumped(some))
     return digest.hexdigest()
+
+
+def _is_racy(member: Member) -> bool:
+    """Whether the next write may leave no trace: there is nothing but a time, and it is now."""
+    if member.version is not None or member.is_directory:
+        return False
+    return member.mtime_ns is None or member.mtime_ns > time.time_ns() - _RACY_NS
 
 
 def _dumped(value: Any) -> bytes:

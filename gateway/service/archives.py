@@ -1,26 +1,34 @@
 """Archive a workspace, for whoever may."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 
 import structlog
 
+from gateway.archive.archiver import Archiver
 from gateway.domain.archives import ArchiveBounds, Packing
-from gateway.domain.errors import Unsupported
+from gateway.domain.errors import TooManyRequests
 from gateway.domain.model import Principal, Scope, SessionId
 from gateway.executors.base import EVERYTHING, ArchiveStream, Packed, Wanted
 from gateway.service.access import authorize
+from gateway.service.made_archive import MadeArchive
 from gateway.service.placement import Placement
 from gateway.service.selection import Selector
 
 audit = structlog.get_logger("audit")
 
+_RETRY_AFTER_S = 5
+
 
 class Archives:
-    """The use cases around archives of workspaces."""
+    """The use cases around archives of workspaces, of which *at_once* are served at a time."""
 
-    def __init__(self, placement: Placement, bounds: ArchiveBounds) -> None:
+    def __init__(
+        self, placement: Placement, bounds: ArchiveBounds, archiver: Archiver, at_once: int
+    ) -> None:
         self._placement = placement
+        self._archiver = archiver
+        self._room = at_once
         self.bounds = bounds
 
     @asynccontextmanager
@@ -34,21 +42,37 @@ class Archives:
         """Begin an archive, which is not made before `prepare`.
 
         Entering raises all verdicts, `TooLarge` for what is out of bounds, `BadParameter` for a
-        pattern that is none.
+        pattern that is none, `TooManyRequests`.
         """
         authorize(principal, session_id, Scope.ARCHIVES_READ)
         selection = Selector.parse(None, packing.exclude)
         packed = Packed(packing, self.bounds, selection, wanted)
         executor = self._placement.executor_of(session_id)
-        async with executor.archive(session_id, packed) as archive:
-            if not isinstance(archive, ArchiveStream):
-                raise Unsupported("the executor makes no archives")
-            audit.info(
-                "audit.archive",
-                key_id=principal.key_id,
-                org=principal.org,
-                session_id=session_id,
-                format=packing.format.value,
-                paths=[path.rooted for path in packing.paths],
+        with self._slot():
+            async with AsyncExitStack() as owner, AsyncExitStack() as reading:
+                found = await owner.enter_async_context(executor.archive(session_id, packed))
+                if not isinstance(found, ArchiveStream):
+                    origin = f"{found.source}/{session_id}"
+                    plan = await self._archiver.plan(origin, packing, found.members)
+                    found = MadeArchive(plan, found, self._archiver, owner, reading)
+                audit.info(
+                    "audit.archive",
+                    key_id=principal.key_id,
+                    org=principal.org,
+                    session_id=session_id,
+                    format=packing.format.value,
+                    paths=[path.rooted for path in packing.paths],
+                )
+                yield found
+
+    @contextmanager
+    def _slot(self) -> Iterator[None]:
+        if not self._room:
+            raise TooManyRequests(
+                "archives_at_once", "too many archives are under way", _RETRY_AFTER_S
             )
-            yield archive
+        self._room -= 1
+        try:
+            yield
+        finally:
+            self._room += 1

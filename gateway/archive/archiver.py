@@ -1,0 +1,146 @@
+"""Has archives made once, whoever asks for them, and gives each reader what is there."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from time import monotonic
+from typing import Self
+
+import structlog
+
+from gateway.archive.bodies import Source
+from gateway.archive.build import build
+from gateway.archive.direct import Direct
+from gateway.archive.helpers import Helpers
+from gateway.archive.plan import Plan, planned
+from gateway.archive.spool import Begun, Growing, Spool, Spooled
+from gateway.domain.archives import Member, Packing
+from gateway.domain.errors import GatewayError, StreamBroken, TooManyRequests, Unavailable
+from gateway.system.pool import Pool
+from gateway.telemetry import metrics
+
+log = structlog.get_logger()
+
+_PLANNERS = 2  # compete with the loop for the GIL
+_READERS = 8  # wait for the disk
+_LONGEST_S = 3600.0  # that a build may take
+_RETRY_AFTER_S = 5
+_PAUSE_S = 0.005
+
+
+class Archiver:
+    """Builds archives into the spool, at most *most_builds* at a time in this process.
+
+    A build goes on when its reader leaves: the next one finds it done. What is not in memory is
+    to be read in the pool *readers*.
+    """
+
+    def __init__(self, helpers: Helpers, spool: Spool, most_builds: int) -> None:
+        self._helpers = helpers
+        self._spool = spool
+        self._most_builds = most_builds
+        self._planners = Pool("archive-plan", _PLANNERS)
+        self.readers = Pool("archive-read", _READERS)
+        self._builds: set[asyncio.Task[None]] = set()
+
+    @classmethod
+    @asynccontextmanager
+    async def running(
+        cls, directory: str, most_bytes: int, *, processes: int, most_builds: int
+    ) -> AsyncIterator[Self]:
+        """Start; leaving ends what is being built. Raises `Unavailable` for an unusable spool."""
+        async with (
+            Spool.running(directory, most_bytes) as spool,
+            Helpers.running(processes) as helpers,
+        ):
+            archiver = cls(helpers, spool, most_builds)
+            try:
+                yield archiver
+            finally:
+                await archiver._end()
+
+    async def plan(self, origin: str, packing: Packing, members: Sequence[Member]) -> Plan:
+        """Plan an archive of what *origin* has; see `plan.planned`."""
+        return await asyncio.wrap_future(self._planners.submit(planned, origin, packing, members))
+
+    async def obtain(
+        self, plan: Plan, source: Source, owner: AsyncExitStack
+    ) -> tuple[str, Spooled | Direct]:
+        """The archive and where it comes from: `hit`, `follow`, `miss` or `bypass`.
+
+        An entry of the spool is the caller's to enter. Where a build begins, it takes over what
+        *owner* holds and frees that at its end. Raises `TooManyRequests`.
+        """
+        result, made = await self._obtained(plan, source, owner)
+        metrics.SPOOL_REQUESTS.labels(result).inc()
+        return result, made
+
+    async def _obtained(
+        self, plan: Plan, source: Source, owner: AsyncExitStack
+    ) -> tuple[str, Spooled | Direct]:
+        try:
+            while True:
+                found = await self._spool.find(plan.key)
+                if found is not None:
+                    return "hit" if found.is_complete else "follow", found
+                try:
+                    growing = await self._spool.begin(plan.key, plan.most)
+                    break
+                except Begun:  # and perhaps given up again
+                    await asyncio.sleep(_PAUSE_S)
+            if growing is not None:
+                return "miss", await self._begun(plan, source, owner, growing)
+        except Unavailable as exc:
+            log.error("spool_unusable", reason=exc.message)
+        return "bypass", Direct(plan, source, self._helpers)
+
+    async def _begun(
+        self, plan: Plan, source: Source, owner: AsyncExitStack, growing: Growing
+    ) -> Spooled:
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(growing)
+            if len(self._builds) >= self._most_builds:
+                raise TooManyRequests(
+                    "archives_at_once", "too many archives are being made", _RETRY_AFTER_S
+                )
+            # Before the first byte is there, so that the entry cannot be evicted any more.
+            found = await self._spool.find(plan.key)
+            if found is None:
+                raise Unavailable("somebody removes files from the spool")
+            stack.push_async_exit(owner.pop_all())
+            task = asyncio.create_task(self._build(plan, source, growing, stack.pop_all()))
+            self._builds.add(task)
+            task.add_done_callback(self._built)
+        return found
+
+    async def _build(
+        self, plan: Plan, source: Source, growing: Growing, owner: AsyncExitStack
+    ) -> None:
+        began, outcome = monotonic(), "error"
+        try:
+            async with owner, asyncio.timeout(_LONGEST_S):
+                await build(plan, source, self._helpers, growing)
+                await growing.finish()
+            outcome = "ok"
+        except (StreamBroken, GatewayError, TimeoutError) as exc:
+            log.warning("archive_failed", key=plan.key, reason=str(exc), cause=repr(exc.__cause__))
+        except asyncio.CancelledError:
+            outcome = "cancelled"
+            raise
+        finally:
+            form = plan.format.value
+            metrics.ARCHIVE_BUILDS.labels(form, outcome).inc()
+            metrics.ARCHIVE_BUILD_SECONDS.observe(monotonic() - began)
+            metrics.SPOOL_BYTES.set(await self._spool.used())
+
+    def _built(self, task: asyncio.Task[None]) -> None:
+        self._builds.discard(task)
+        if not task.cancelled() and (failure := task.exception()) is not None:
+            log.error("archive_failed", exc_info=failure)
+
+    async def _end(self) -> None:
+        for task in tuple(self._builds):
+            task.cancel()
+        await asyncio.gather(*self._builds, return_exceptions=True)
+        for pool in (self._planners, self.readers):
+            pool.shutdown(wait=False, cancel_futures=True)

@@ -1,0 +1,99 @@
+"""An archive that goes straight to its one reader, because the spool cannot take it."""
+
+import asyncio
+import os
+from collections.abc import AsyncGenerator
+
+from gateway.archive.bodies import Source
+from gateway.archive.build import build
+from gateway.archive.helpers import Helpers
+from gateway.archive.plan import Plan
+from gateway.domain.errors import StreamBroken
+
+_PIECE = 256 * 1024  # bytes
+_AHEAD = 4  # pieces
+
+
+class Direct:
+    """Is built anew for every reading, at the reader's pace.
+
+    *size* is None as long as only a build could tell it.
+    """
+
+    def __init__(self, plan: Plan, source: Source, helpers: Helpers) -> None:
+        self.size = plan.size
+        self._plan = plan
+        self._source = source
+        self._helpers = helpers
+
+    async def measure(self) -> int:
+        """Find out the size, if need be by a build that nobody reads."""
+        if self.size is None:
+            counter = _Counter()
+            await build(self._plan, self._source, self._helpers, counter)
+            self.size = counter.count
+        return self.size
+
+    async def chunks(self, first: int, count: int | None) -> AsyncGenerator[bytes, None]:
+        """Yield *count* bytes from position *first*; None: to the end.
+
+        Raises `StreamBroken` if a member has changed, or the size.
+        """
+        pieces = _Pieces()
+        building = asyncio.create_task(build(self._plan, self._source, self._helpers, pieces))
+        left = count
+        try:
+            while (piece := await pieces.next(building)) is not None:
+                skipped, first = piece[:first], max(0, first - len(piece))
+                piece = piece[len(skipped) : None if left is None else len(skipped) + left]
+                if piece:
+                    yield piece
+                if left is not None:
+                    left -= len(piece)
+                    if not left:
+                        return
+            await building
+            if left:
+                raise StreamBroken("the archive is shorter than it was")
+        finally:
+            building.cancel()
+            await asyncio.gather(building, return_exceptions=True)
+
+
+class _Counter:
+    """A sink that only counts."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    async def append(self, data: bytes) -> None:
+        self.count += len(data)
+
+    async def append_from(self, descriptor: int, count: int) -> None:
+        self.count += count
+
+
+class _Pieces:
+    """A sink whose pieces wait for their reader."""
+
+    def __init__(self) -> None:
+        self._queue: asyncio.Queue[bytes] = asyncio.Queue(_AHEAD)
+
+    async def next(self, building: "asyncio.Task[None]") -> bytes | None:
+        """The next piece; None when there are no more, because *building* has ended."""
+        if self._queue.empty() and not building.done():
+            coming = asyncio.create_task(self._queue.get())
+            try:
+                await asyncio.wait((coming, building), return_when=asyncio.FIRST_COMPLETED)
+                if coming.done():
+                    return coming.result()
+            finally:
+                coming.cancel()
+        return None if self._queue.empty() else self._queue.get_nowait()
+
+    async def append(self, data: bytes) -> None:
+        await self._queue.put(data)
+
+    async def append_from(self, descriptor: int, count: int) -> None:
+        for first in range(0, count, _PIECE):
+            await self._queue.put(os.pread(descriptor, min(_PIECE, count - first), first))
