@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Protocol, Self
 
 from gateway.config.model import ExecutorConfig
 from gateway.domain.archives import ArchiveBounds, Bodies, Member, Packing
+from gateway.domain.errors import Unsupported
 from gateway.domain.model import Entry
 from gateway.domain.paths import WorkspacePath
 from gateway.executors.collecting import Collection, collected
@@ -285,6 +286,9 @@ class Executor(ABC):
 
     @asynccontextmanager
     async def _archived(self, workspace: str, packed: Packed) -> AsyncIterator[Members]:
+        if self.capabilities.archives is Archives.REFUSED:
+            raise Unsupported("the executor has no way to make archives")
+
         def walk(path: WorkspacePath) -> AbstractAsyncContextManager[Walk]:
             depth, selection = packed.bounds.depth, packed.selection
             return self.walk(workspace, path, depth=depth, selection=selection)
