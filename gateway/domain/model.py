@@ -91,9 +91,10 @@ class Entry(NamedTuple):
     problem: str | None = None
 
 
-Row = tuple[tuple[bytes, ...], bytes, int, int | None, int | None, bool, str | None]
+Row = tuple[tuple[bytes, ...], bytes, int, int | None, int | None, bool, str | None, int | None]
 """An entry as plain values: the path of the directory it is in, its name, its kind and mode as
-`st_mode` has them (0: unknown), size, mtime_ns, is_link, problem.
+`st_mode` has them (0: unknown), size, mtime_ns, is_link, problem, and where it goes into an archive
+what `Member.version` will be.
 """
 
 _KINDS = {
@@ -136,7 +137,7 @@ def rows_of(entries: Sequence[Entry]) -> list[Row]:
 
 
 def _entry_of(row: Row) -> Entry:
-    above, name, mode, size, mtime_ns, is_link, problem = row
+    above, name, mode, size, mtime_ns, is_link, problem, _ = row
     kind = _KINDS.get(S_IFMT(mode), Kind.OTHER)
     path = WorkspacePath((*above, name))
     return Entry(path, kind, size, mtime_ns, S_IMODE(mode), is_link, None, problem)
@@ -144,4 +145,5 @@ def _entry_of(row: Row) -> Entry:
 
 def _row_of(entry: Entry) -> Row:
     path, kind, size, mtime_ns, mode, is_link, _, problem = entry
-    return path.parts[:-1], path.parts[-1], _FORMATS[kind] | mode, size, mtime_ns, is_link, problem
+    st_mode = _FORMATS[kind] | mode
+    return path.parts[:-1], path.parts[-1], st_mode, size, mtime_ns, is_link, problem, None

@@ -2,15 +2,17 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, ClassVar, Protocol, Self
 
 from gateway.config.model import ExecutorConfig
 from gateway.domain.archives import ArchiveBounds, Bodies, Member, Packing
+from gateway.domain.errors import Unsupported
 from gateway.domain.model import Entry
 from gateway.domain.paths import WorkspacePath
+from gateway.executors.collecting import Collection, collected
 
 
 class Links(StrEnum):
@@ -27,6 +29,15 @@ class Proof(StrEnum):
     BOUNDARY = "boundary"  # an end mark of the framing around it
 
 
+class Archives(StrEnum):
+    """What an executor's `archive` gives, and what its backend has to do for that."""
+
+    REFUSED = "refused"  # `Unsupported`
+    WALKED = "walked"  # members by `walk`, bodies by `open`: as `Executor` does it
+    MEMBERS = "members"  # members in one call; their bodies are no calls of the backend
+    WHOLE = "whole"  # an `ArchiveStream`
+
+
 @dataclass(frozen=True, slots=True)
 class Capabilities:
     """What an executor can do; the contract suite holds every executor to all of it.
@@ -36,7 +47,8 @@ class Capabilities:
     *double_dots*: so are names like `a..b`. Listings may leave out what has another name, and to
     open it is `Unsupported`. *isolates*: an entry that cannot be told, for its name or as a link
     that dangles, costs only itself; else the listing of its directory may be an `Outage`.
-    *per_workspace*: how many calls at once one workspace bears; None is no limit.
+    *per_workspace*: how many calls at once one workspace bears; None is no limit. *archives* that
+    are walked a wrapper may make by its own `walk` and `open`.
     """
 
     ranges: bool
@@ -47,6 +59,7 @@ class Capabilities:
     double_dots: bool = True
     isolates: bool = True
     per_workspace: int | None = None
+    archives: Archives = Archives.WALKED
 
 
 class Selection(Protocol):
@@ -159,6 +172,28 @@ class Members(ABC):
         """
 
 
+class Collected(Members):
+    """What was found in a workspace of *executor*, which opens each file when its turn comes."""
+
+    def __init__(
+        self,
+        executor: "Executor",
+        workspace: str,
+        collection: Collection,
+        bodies: Bodies | None = None,
+    ) -> None:
+        self.source = executor.name
+        self.members = collection.members
+        self.skipped = collection.skipped
+        self.bodies = bodies
+        self._executor = executor
+        self._workspace = workspace
+
+    def open(self, member: Member) -> AbstractAsyncContextManager[FileStream]:
+        """Open the body of *member*."""
+        return self._executor.open(self._workspace, WorkspacePath(member.parts))
+
+
 class ArchiveStream(FileStream):
     """An archive, made here or by a backend; nothing is done for it before `prepare`.
 
@@ -242,14 +277,26 @@ class Executor(ABC):
 
     def archive(
         self, workspace: str, packed: Packed
-    ) -> AbstractAsyncContextManager["Members | ArchiveStream"]:
+    ) -> AbstractAsyncContextManager[Members | ArchiveStream]:
         """Begin an archive: with its members, or with the archive itself from a backend that makes
         it next to the files.
 
         Entering raises what `walk` raises for a path, `TooLarge` for what is out of bounds, with
-        the first offender's name, or an `Outage`.
+        the first offender's name, or an `Outage`. Members are walked for, and opened one by one.
         """
-        raise NotImplementedError
+        return self._archived(workspace, packed)
+
+    @asynccontextmanager
+    async def _archived(self, workspace: str, packed: Packed) -> AsyncIterator[Members]:
+        if self.capabilities.archives is Archives.REFUSED:
+            raise Unsupported("the executor has no way to make archives")
+
+        def walk(path: WorkspacePath) -> AbstractAsyncContextManager[Walk]:
+            depth, selection = packed.bounds.depth, packed.selection
+            return self.walk(workspace, path, depth=depth, selection=selection)
+
+        collection = await collected(packed.packing.paths, packed.bounds, walk)
+        yield Collected(self, workspace, collection)
 
 
 class Plugin(Executor):

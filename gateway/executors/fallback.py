@@ -16,9 +16,12 @@ from gateway.domain.errors import (
 from gateway.domain.paths import WorkspacePath
 from gateway.executors.base import (
     EVERYTHING,
+    ArchiveStream,
     Executor,
     FileStream,
     Health,
+    Members,
+    Packed,
     Selection,
     Walk,
     Wanted,
@@ -26,7 +29,7 @@ from gateway.executors.base import (
 from gateway.executors.within import CUT_OFF
 from gateway.telemetry import metrics
 
-T = TypeVar("T", bound=FileStream | Walk)
+T = TypeVar("T", bound=FileStream | Walk | Members)
 
 _RESERVED = 0.25  # of the deadline, for the last executor
 
@@ -74,6 +77,14 @@ class Fallback(Executor):
             lambda executor: executor.walk(
                 workspace, path, depth=depth, after=after, selection=selection
             ),
+        )
+
+    def archive(
+        self, workspace: str, packed: Packed
+    ) -> AbstractAsyncContextManager[Members | ArchiveStream]:
+        """Begin an archive at the first that answers; its members are opened there, too."""
+        return _Asking[Members | ArchiveStream](
+            self._chain, self._deadline_s, lambda executor: executor.archive(workspace, packed)
         )
 
 

@@ -1,14 +1,17 @@
 """Bodies under guard: every wait for the backend ends, every byte is counted."""
 
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import AbstractAsyncContextManager
+from math import inf
 from time import monotonic
 from typing import Any, TypeVar
 
 import structlog
 
-from gateway.domain.errors import GatewayError, StreamBroken
+from gateway.domain.archives import Member
+from gateway.domain.errors import GatewayError, ProtocolFault, StreamBroken
 from gateway.domain.model import Entry
-from gateway.executors.base import FileStream, Walk
+from gateway.executors.base import ArchiveStream, FileStream, Members, Walk
 from gateway.executors.within import within
 
 log = structlog.get_logger()
@@ -106,6 +109,65 @@ class GuardedWalk(Walk):
             yield batch
         while not self._is_over and (batch := await self._patience.wait(_next(self._batches, ()))):
             yield batch
+
+
+Opening = AbstractAsyncContextManager[FileStream]
+
+
+class GuardedMembers(Members):
+    """Members whose bodies are opened as *guard* does it."""
+
+    def __init__(self, inner: Members, guard: Callable[[Opening], Opening]) -> None:
+        self.source = inner.source
+        self.fallback = inner.fallback
+        self.members = inner.members
+        self.skipped = inner.skipped
+        self.bodies = inner.bodies
+        self._inner = inner
+        self._guard = guard
+
+    def open(self, member: Member) -> Opening:
+        """Open the body of *member*."""
+        return self._guard(self._inner.open(member))
+
+
+class GuardedArchive(ArchiveStream):
+    """An archive that is prepared before *ends_at* (`time.monotonic`), then as `GuardedStream`."""
+
+    def __init__(
+        self, inner: ArchiveStream, idle_s: float, ends_at: float, most_bytes: int
+    ) -> None:
+        self.source = inner.source
+        self.fallback = inner.fallback
+        self._inner = inner
+        self._patience = _Patience(inner.source, inf, ends_at)
+        self._stream = GuardedStream(inner, idle_s, ends_at, most_bytes)
+        self._take_over()
+
+    async def prepare(self, *, whole: bool) -> None:
+        """Have it made; how long that takes, says only how large the workspace is."""
+        try:
+            await self._patience.wait(self._inner.prepare(whole=whole))
+        except StreamBroken as exc:  # nothing has been answered yet
+            raise ProtocolFault(str(exc)) from exc
+        self._take_over()
+
+    async def read(self, first: int, count: int) -> bytes:
+        """Return exactly *count* bytes from position *first*."""
+        return await self._stream.read(first, count)
+
+    def chunks(self, first: int, count: int | None) -> AsyncIterator[bytes]:
+        """Yield exactly *count* bytes from position *first*."""
+        return self._stream.chunks(first, count)
+
+    def _take_over(self) -> None:
+        inner = self._inner
+        self.entry = self._stream.entry = inner.entry
+        self.seekable = inner.seekable
+        self.complete = inner.complete
+        self.entries = inner.entries
+        self.uncompressed = inner.uncompressed
+        self.skipped = inner.skipped
 
 
 class _Patience:

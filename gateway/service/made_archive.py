@@ -88,18 +88,16 @@ class MadeArchive(ArchiveStream):
         async for piece in pieces:
             yield piece
 
-    async def _followed(self, made: Spooled, first: int, count: int | None) -> AsyncIterator[bytes]:
+    async def _followed(self, made: Spooled, first: int, left: int | None) -> AsyncIterator[bytes]:
         """The bytes of an entry that may still grow."""
         reader = Reader(made.file, self._archiver.readers)
         while left is None or left > 0:
             there = await made.beyond(first) - first
             if there <= 0:
                 break
-            piece = await reader.read(
-                first, min(there, PIECE if left is None else min(left, PIECE))
-            )
-            yield piece
-            first += len(piece)
-            left = None if left is None else left - len(piece)
+            count = min(there, PIECE) if left is None else min(there, PIECE, left)
+            yield await reader.read(first, count)
+            first += count
+            left = None if left is None else left - count
         if left:
             raise StreamBroken("the archive is shorter than it was to be")

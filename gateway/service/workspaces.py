@@ -11,6 +11,7 @@ from gateway.domain import cursors
 from gateway.domain.errors import TooLarge
 from gateway.domain.model import Entry, Kind, Principal, Scope, SessionId, rows_of
 from gateway.domain.paths import WorkspacePath
+from gateway.domain.sizes import size_text
 from gateway.executors.base import EVERYTHING, FileStream, Selection, Walk, Wanted
 from gateway.service.access import authorize
 from gateway.service.placement import Placement
@@ -97,7 +98,7 @@ class _Download(AbstractAsyncContextManager[FileStream]):
         size = stream.entry.size
         if size is not None and size > self._most:
             await self._opening.__aexit__(None, None, None)
-            raise TooLarge(f"file exceeds maximum size limit ({_size(self._most)})")
+            raise TooLarge(f"file exceeds maximum size limit ({size_text(self._most)})")
         audit.info(
             "audit.download",
             key_id=self._principal.key_id,
@@ -178,11 +179,3 @@ class Listing:
             return entry
         self.truncated = True
         return entry._replace(problem="too deep to be entered; list it by its own path")
-
-
-def _size(count: int) -> str:
-    """A limit as people write it: Shannon's documentation calls 100 MiB `100MB`."""
-    for unit, name in ((1 << 20, "MB"), (1 << 10, "KB")):
-        if count % unit == 0:
-            return f"{count // unit}{name}"
-    return f"{count} bytes"

@@ -1,9 +1,11 @@
 """A file descriptor that is never closed, and so never reused, under a running read."""
 
+import asyncio
 import os
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import Future
+from contextlib import asynccontextmanager, contextmanager
 
 
 class Descriptor:
@@ -33,6 +35,11 @@ class Descriptor:
             if last:
                 os.close(self.fd)
 
+    def copy(self) -> int:
+        """Another descriptor of the same; raise ValueError if it is closed already."""
+        with self.held() as fd:
+            return os.dup(fd)
+
     def close(self) -> None:
         """Close the file, or leave that to the last thread that holds it."""
         with self._lock:
@@ -42,3 +49,22 @@ class Descriptor:
             if self._users:
                 return
         os.close(self.fd)
+
+
+@asynccontextmanager
+async def held(opening: Future[int]) -> AsyncIterator[Descriptor]:
+    """What a thread opens, until it is left; also if that is before it is open."""
+    try:
+        descriptor = Descriptor(await asyncio.wrap_future(opening))
+    except asyncio.CancelledError:
+        opening.add_done_callback(_close)
+        raise
+    try:
+        yield descriptor
+    finally:
+        descriptor.close()
+
+
+def _close(opening: Future[int]) -> None:
+    if not opening.cancelled() and opening.exception() is None:
+        os.close(opening.result())

@@ -9,14 +9,26 @@ from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanage
 
 import pytest
 
+from gateway.domain.archives import ArchiveBounds, Format, Member, Packing, apart
 from gateway.domain.errors import GatewayError
 from gateway.domain.model import Entry
 from gateway.domain.paths import WorkspacePath
-from gateway.executors.base import EVERYTHING, FileStream, Selection, Walk, Wanted
+from gateway.executors.base import (
+    EVERYTHING,
+    ArchiveStream,
+    Executor,
+    FileStream,
+    Members,
+    Packed,
+    Selection,
+    Walk,
+    Wanted,
+)
 from tests.rigs import Rig
 
 EVERY_LEVEL = 100
 MOST_PIECE = 1024 * 1024  # bytes
+UNBOUNDED = ArchiveBounds(entries=10**6, bytes=1 << 40, file=1 << 40, depth=EVERY_LEVEL)
 
 
 def at(path: str | bytes) -> WorkspacePath:
@@ -70,7 +82,41 @@ async def listed(
     return entries
 
 
-async def refusal(entering: AbstractAsyncContextManager[FileStream | Walk]) -> type[GatewayError]:
+def asked(
+    *paths: str | bytes, bounds: ArchiveBounds = UNBOUNDED, selection: Selection | None = None
+) -> Packed:
+    """An archive of the directories *paths*, or if there are none of everything."""
+    return Packed(Packing(Format.ZIP, apart(map(at, paths))), bounds, selection)
+
+
+@asynccontextmanager
+async def members_of(executor: Executor, workspace: str, packed: Packed) -> AsyncIterator[Members]:
+    async with executor.archive(workspace, packed) as members:
+        assert isinstance(members, Members)
+        yield members
+
+
+async def packed(
+    executor: Executor, workspace: str, wanted: Packed
+) -> tuple[dict[bytes, bytes | None], int]:
+    """What would be in the archive, in order, None for a directory; and how much was skipped."""
+    async with members_of(executor, workspace, wanted) as members:
+        found = {b"/".join(m.parts): await body(members, m) for m in members.members}
+        assert len(found) == len(members.members)
+        return found, members.skipped
+
+
+async def body(members: Members, member: Member) -> bytes | None:
+    if member.is_directory:
+        return None
+    async with members.open(member) as stream:
+        assert stream.entry.size in (member.size, None)
+        return await part(stream, 0, member.size)
+
+
+async def refusal(
+    entering: AbstractAsyncContextManager[FileStream | Walk | Members | ArchiveStream],
+) -> type[GatewayError]:
     """The verdict with which *entering* ends: not one that comes later."""
     with pytest.raises(GatewayError) as raised:
         async with entering:

@@ -13,6 +13,7 @@ from tests.unit.executors.local.rig import OUTSIDE, RESOLVERS, Place
 CHECK = """
 import asyncio, json, sys
 from gateway.executors.local.local import Local, LocalConfig
+from tests.contract.asking import asked, packed
 from tests.unit.executors.local.rig import listed, outcome
 
 async def main():
@@ -24,7 +25,8 @@ async def main():
                 outcomes[path] = str(await outcome(executor, path))
         mounted = str(await outcome(executor, "f", "mounted"))
         entries = {e.path.relative: [e.kind.value, e.problem] for e in await listed(executor)}
-    print(json.dumps([outcomes, mounted, entries]))
+        members, skipped = await packed(executor, "s1", asked())
+    print(json.dumps([outcomes, mounted, entries, [*map(str, members)], skipped]))
 
 asyncio.run(main())
 """
@@ -81,7 +83,7 @@ def test_a_mount_point_inside_is_refused_and_not_entered(tmp_path: Path, resolve
     if not (tmp_path / "mounts-work").exists():
         needs.missing("mounts do not work here")
     assert done.returncode == 0, done.stderr.decode()
-    outcomes, mounted, entries = json.loads(done.stdout)
+    outcomes, mounted, entries, members, skipped = json.loads(done.stdout)
     assert "inside" in outcomes.pop("f")
     refused = [text for text in outcomes.values() if "PathRefused" in text and "mount" in text]
     assert len(refused) == len(outcomes), outcomes
@@ -97,3 +99,5 @@ def test_a_mount_point_inside_is_refused_and_not_entered(tmp_path: Path, resolve
         "to-bind": ["symlink", None],
         "through": ["symlink", None],
     }
+    assert members == ["b'f'", "b'plain'"]
+    assert skipped == len(entries) - len(members) + 1  # the file that something is mounted on

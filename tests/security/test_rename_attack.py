@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,8 +15,9 @@ import pytest
 from gateway.domain.errors import GatewayError, PathNotFound, PathRefused
 from gateway.domain.model import Kind
 from gateway.domain.paths import WorkspacePath
-from gateway.system.resolver import choose, open_file
+from gateway.system.resolver import Resolver, choose, open_file
 from tests import gateways
+from tests.contract.asking import asked, members_of
 from tests.unit.executors.local.rig import OUTSIDE, RESOLVERS, Place, listed, outcome, running
 from tests.wire import Wire
 
@@ -24,6 +25,7 @@ OPENS = 20_000
 REQUESTS, CLIENTS, AT_MOST_S = 20_000, 4, 8
 LARGE = 300_000  # beyond what is sent in one go
 WALKS = 100
+ARCHIVES = 200
 INSIDE = b"inside"
 LEAVES = (PathRefused, "invalid path: symbolic link leaves the workspace")
 MISSING = (PathNotFound, "file not found")
@@ -56,6 +58,17 @@ def attacker(place: Place, *names: str) -> Iterator[None]:
             assert process.poll() is None
         finally:
             process.kill()
+
+
+def opened(resolver: Resolver, session: int, parts: Sequence[bytes]) -> object:
+    """The content, or the class and message of the verdict."""
+    try:
+        fd, found = open_file(resolver, session, parts)
+        content = os.pread(fd, found.st_size, 0)
+        os.close(fd)
+    except GatewayError as exc:
+        return type(exc), exc.message
+    return content
 
 
 @pytest.fixture
@@ -104,13 +117,7 @@ def test_no_open_in_the_pool_gives_a_byte_from_outside(place: Place, resolver: s
     with attacker(place, "d", "l", "x", "file-link"):
         for number in range(OPENS):
             parts = tuple(TARGETS[number % len(TARGETS)].encode().split(b"/"))
-            try:
-                fd, found = open_file(chosen, session, parts)
-                got: object = os.pread(fd, found.st_size, 0)
-                os.close(fd)
-            except GatewayError as exc:
-                got = type(exc), exc.message
-            seen[got] += 1
+            seen[opened(chosen, session, parts)] += 1
     os.close(session)
 
     assert set(seen) <= {INSIDE, LEAVES, MISSING}
@@ -135,6 +142,31 @@ async def test_no_walk_goes_outside(place: Place, resolver: str) -> None:
 
     assert b"secret-name" not in names
     assert sizes == {len(INSIDE)}
+
+
+@pytest.mark.parametrize("resolver", RESOLVERS)
+async def test_no_archive_has_a_byte_from_outside(place: Place, resolver: str) -> None:
+    """Neither by what the executor opens, nor by what another process finds by itself."""
+    (place.outside / "secret-name").write_bytes(OUTSIDE)
+    seen: Counter[object] = Counter()
+    names: set[bytes] = set()
+    chosen = choose(resolver, None)
+    async with running(place, resolver) as executor:
+        with attacker(place, "d", "l", "x", "file-link"):
+            for _ in range(ARCHIVES):
+                async with members_of(executor, "s1", asked()) as members:
+                    assert members.bodies is not None
+                    session = members.bodies.descriptor
+                    for member in members.members:
+                        names.update(member.parts)
+                        if not member.is_directory:
+                            path = b"/".join(member.parts)
+                            seen[await outcome(executor, path)] += 1
+                            seen[opened(chosen, session, member.parts)] += 1
+
+    assert b"secret-name" not in names
+    assert set(seen) <= {INSIDE, LEAVES, MISSING}
+    assert seen[INSIDE]
 
 
 @pytest.mark.parametrize("resolver", RESOLVERS)

@@ -38,7 +38,7 @@ class Helper:
             raise HelperLost
         try:
             with closing(self._begun(area)) as sock, sock.makefile("rb") as file:
-                frames.send(sock, (area.parts, area.depth, after))
+                frames.send(sock, (area.parts, area.depth, area.for_archive, after))
                 while (rows := frames.receive(file)) is not None:
                     yield rows
         except TimeoutError as exc:

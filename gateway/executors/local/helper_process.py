@@ -41,8 +41,9 @@ def _serve(resolver: Resolver, session: int, base: int, answers: int) -> None:
     try:
         with socket.socket(fileno=answers) as sock:
             with sock.makefile("rb") as file:
-                parts, depth, after = frames.receive(file)
-            for rows in walk_rows(resolver, Area(session, base, parts, depth), after):
+                parts, depth, for_archive, after = frames.receive(file)
+            area = Area(session, base, parts, depth, for_archive)
+            for rows in walk_rows(resolver, area, after):
                 frames.send(sock, rows)
             frames.send(sock, None)
     except (OSError, EOFError, GatewayError):

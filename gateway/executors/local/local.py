@@ -9,26 +9,33 @@ from typing import ClassVar, Literal, Self
 from pydantic import Field, field_validator
 
 from gateway.config.model import ExecutorConfig
+from gateway.domain.archives import Bodies
 from gateway.domain.errors import Unavailable
 from gateway.domain.paths import WorkspacePath
 from gateway.executors.base import (
     EVERYTHING,
+    Archives,
     Capabilities,
+    Collected,
     FileStream,
     Health,
     Links,
+    Members,
+    Packed,
     Plugin,
     Proof,
     Selection,
     Walk,
     Wanted,
 )
+from gateway.executors.collecting import collected
 from gateway.executors.local.helper import Helper
 from gateway.executors.local.opening import Opener, Opening
 from gateway.executors.local.readahead import ListedWalk, LocalWalk
 from gateway.executors.local.recent import RecentListings, State
 from gateway.executors.local.root import Root
 from gateway.executors.local.walking import walk_batches
+from gateway.system.descriptor import held
 from gateway.system.pool import Pool
 from gateway.system.resolver import Resolver, Wish, choose
 
@@ -74,7 +81,12 @@ class Local(Plugin):
 
     Config: ClassVar[type[ExecutorConfig]] = LocalConfig
     capabilities = Capabilities(
-        ranges=True, versions=True, raw_names=True, links=Links.RESOLVED, proof=Proof.LENGTH
+        ranges=True,
+        versions=True,
+        raw_names=True,
+        links=Links.RESOLVED,
+        proof=Proof.LENGTH,
+        archives=Archives.MEMBERS,
     )
 
     def __init__(
@@ -85,10 +97,12 @@ class Local(Plugin):
         readers: Pool,
         walkers: Pool,
         helper: Helper,
+        prefix: str | None,
     ) -> None:
         super().__init__(name)
         self._root = root
         self._resolver = resolver
+        self._prefix = prefix
         self._readers = readers
         self._walkers = walkers
         self._helper = helper
@@ -111,7 +125,7 @@ class Local(Plugin):
             )
             helper = Helper(resolver.name, config.sandbox_prefix)
             try:
-                yield cls(name, root, resolver, readers, walkers, helper)
+                yield cls(name, root, resolver, readers, walkers, helper, config.sandbox_prefix)
             finally:
                 # Not in a pool: its threads may all be waiting, for the helper even.
                 Thread(target=helper.close, name=f"{name}-end", daemon=True).start()
@@ -151,6 +165,32 @@ class Local(Plugin):
             return nullcontext(ListedWalk(self.name, entries))
         state = self._recent.state(workspace, path) if is_plain else None
         return self._walked(workspace, path, depth, after, selection, state)
+
+    @asynccontextmanager
+    async def archive(self, workspace: str, packed: Packed) -> AsyncIterator[Members]:
+        """Begin an archive; its walks and its bodies are of one directory, whatever takes its name.
+
+        What cannot be opened is known beforehand. Members have versions: their `state_of`.
+        """
+        opening = self._readers.submit(self._root.open_session, workspace)
+        async with held(opening) as session:
+
+            def walk(path: WorkspacePath) -> AbstractAsyncContextManager[Walk]:
+                batches = walk_batches(
+                    self._resolver,
+                    session.copy,
+                    path,
+                    depth=packed.bounds.depth,
+                    after=None,
+                    selection=packed.selection,
+                    helper=self._helper,
+                    for_archive=True,
+                )
+                return LocalWalk.begun(self.name, self._walkers, batches)
+
+            collection = await collected(packed.packing.paths, packed.bounds, walk)
+            bodies = Bodies(session.fd, (self._resolver.name, self._prefix))
+            yield Collected(self, workspace, collection, bodies)
 
     @asynccontextmanager
     async def _walked(

@@ -3,16 +3,18 @@
 import os
 from collections.abc import Generator
 from dataclasses import dataclass
-from stat import S_ISDIR, S_ISLNK, S_ISREG
+from stat import S_IRGRP, S_IROTH, S_IRUSR, S_ISDIR, S_ISLNK, S_ISREG
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from gateway.domain.errors import PathRefused, Unavailable
+from gateway.domain.errors import GatewayError, PathRefused, Unavailable
 from gateway.domain.model import Row
 from gateway.domain.paths import WorkspacePath
 from gateway.executors.local.levels import CUT_SHORT, GONE, Levels
 from gateway.executors.local.rows import row_of
-from gateway.system.resolver import Resolver
+from gateway.system.mounts import mounted_names
+from gateway.system.resolver import Resolver, open_file
+from gateway.system.states import state_of
 from gateway.system.verdicts import VERDICTS
 
 if TYPE_CHECKING:  # the helper process has no use for what this imports
@@ -23,19 +25,22 @@ BATCH = 500
 TURN_S = 0.05
 
 _NOT_READABLE = "not readable"
+_ALL_READ = S_IRUSR | S_IRGRP | S_IROTH
 
 
 @dataclass(frozen=True, slots=True)
 class Area:
     """What to walk: *depth* levels of *base*, which lies at *parts* in *session*.
 
-    Both are descriptors that stay the caller's.
+    Both are descriptors that stay the caller's. With *for_archive* files have versions, and those
+    that cannot be opened a problem.
     """
 
     session: int
     base: int
     parts: tuple[bytes, ...]
     depth: int
+    for_archive: bool = False
 
 
 def walk_rows(
@@ -70,6 +75,7 @@ class _Walker:
         self._area = area
         self._levels = levels
         self._selection = selection
+        self._mounted = mounted_names() if area.for_archive else frozenset()
 
     def start(self, after: tuple[bytes, ...] | None) -> Generator[list[Row], None, bool]:
         """Stand right behind *after*; return False if everything in the area is before it."""
@@ -98,6 +104,7 @@ class _Walker:
         """Yield the rest. Every entry comes through here: it does nothing that it need not."""
         levels, lstat, now, is_file = self._levels, os.lstat, monotonic, S_ISREG
         takes_all = self._selection is None
+        is_plain = takes_all and not self._area.for_archive
         batch: list[Row] = []
         room, until = FIRST_BATCH, now() + TURN_S
         while levels:
@@ -119,10 +126,11 @@ class _Walker:
                     continue
                 except OSError:
                     found = None
-                if found is not None and takes_all and is_file(mode := found.st_mode):
-                    batch.append((above, name, mode, found.st_size, found.st_mtime_ns, False, None))
+                if found is not None and is_plain and is_file(mode := found.st_mode):
+                    size, mtime_ns = found.st_size, found.st_mtime_ns
+                    batch.append((above, name, mode, size, mtime_ns, False, None, None))
                     continue
-                row, entered = self._visit(above, name, found)
+                row, entered = self._visit(fd, above, name, found)
                 if row and (takes_all or self._selects(row)):
                     batch.append(row)
                 if entered:
@@ -132,13 +140,15 @@ class _Walker:
         yield batch
 
     def _visit(
-        self, above: tuple[bytes, ...], name: bytes, found: os.stat_result | None
+        self, fd: int, above: tuple[bytes, ...], name: bytes, found: os.stat_result | None
     ) -> tuple[Row | None, bool]:
         """The row of an entry, None if it is gone; and whether a directory was entered."""
         if found is None:
-            return (above, name, 0, None, 0, False, _NOT_READABLE), False
+            return (above, name, 0, None, 0, False, _NOT_READABLE, None), False
         if S_ISLNK(found.st_mode):
             return self._link(above, name, found), False
+        if self._area.for_archive and S_ISREG(found.st_mode):
+            return self._archived(above, name, found, fd), False
         if not S_ISDIR(found.st_mode) or len(self._levels) >= self._area.depth:
             return row_of(above, name, found), False
         if self._excludes((*above, name), True):
@@ -159,7 +169,10 @@ class _Walker:
         try:
             fd = self._resolver.follow(self._area.session, (*above, name))
             try:
-                return row_of(above, name, os.fstat(fd), is_link=True)
+                found = os.fstat(fd)
+                if self._area.for_archive and S_ISREG(found.st_mode):
+                    return self._archived(above, name, found, None)
+                return row_of(above, name, found, is_link=True)
             finally:
                 os.close(fd)
         except OSError as exc:
@@ -168,6 +181,39 @@ class _Walker:
         except PathRefused:
             pass
         return row_of(above, name, own, is_link=True)
+
+    def _archived(
+        self, above: tuple[bytes, ...], name: bytes, found: os.stat_result, directory: int | None
+    ) -> Row:
+        """The row of a file in *directory*; None: a link that is there leads to it."""
+        is_link = directory is None
+        is_readable = (directory is not None and self._seems_readable(directory, name, found)) or (
+            self._opens((*above, name))
+        )
+        problem = None if is_readable else _NOT_READABLE
+        version = state_of(found)
+        return row_of(above, name, found, is_link=is_link, problem=problem, version=version)
+
+    def _seems_readable(self, directory: int, name: bytes, found: os.stat_result) -> bool:
+        """Whether the file can be opened for all that is known; if not, opening it tells.
+
+        The kernel may be wrong there: an old seccomp profile forbids to ask for the effective ids.
+        """
+        if name in self._mounted:
+            return False
+        return found.st_mode & _ALL_READ == _ALL_READ or os.access(
+            name, os.R_OK, dir_fd=directory, effective_ids=True, follow_symlinks=False
+        )
+
+    def _opens(self, parts: tuple[bytes, ...]) -> bool:
+        try:
+            fd, _ = open_file(self._resolver, self._area.session, parts)
+        except Unavailable:
+            raise
+        except GatewayError:
+            return False
+        os.close(fd)
+        return True
 
     def _excludes(self, parts: tuple[bytes, ...], is_directory: bool) -> bool:
         selection = self._selection

@@ -24,13 +24,17 @@ def walk_batches(
     after: WorkspacePath | None,
     selection: Selection | None,
     helper: Helper | None = None,
+    for_archive: bool = False,
 ) -> Generator[Rows, None, None]:
-    """Yield what `Executor.walk` yields, and an empty batch now and then; to be run in a pool."""
+    """Yield what `Executor.walk` yields, and an empty batch now and then; to be run in a pool.
+
+    *for_archive* is as in `Area`.
+    """
     session = open_session()
     try:
         base = open_directory(resolver, session, path.parts)
         try:
-            area = Area(session, base, path.parts, depth)
+            area = Area(session, base, path.parts, depth, for_archive)
             last = None if after is None else after.parts
             if helper is None or selection is not None:
                 batches = walk_rows(resolver, area, last, selection)

@@ -109,7 +109,7 @@ def _written(rows: Iterable[Row]) -> Iterator[str]:
     """The rows as JSON; by hand, which takes half as long as making dictionaries for orjson."""
     directory: tuple[bytes, ...] | None = None
     start = ""
-    for above, name, mode, size, mtime_ns, is_link, problem in rows:
+    for above, name, mode, size, mtime_ns, is_link, problem, _ in rows:
         if above is not directory:
             directory = above
             start = _quoted(WorkspacePath((*above, b"")).rooted)[:-1]

@@ -8,13 +8,13 @@ from gateway.domain.model import Entry, Kind, Row, Rows, rows_of
 from gateway.domain.paths import WorkspacePath
 
 ROWS: list[Row] = [
-    ((), b"d", S_IFDIR | 0o755, 0, 1, False, None),
-    ((b"d",), b"closed", S_IFDIR | 0o1700, 0, -2, False, "not readable"),
-    ((b"d",), b"f\xff", S_IFREG | 0o4755, 12, 3, False, None),
-    ((b"d",), b"link", S_IFREG | 0o644, 13, 4, True, None),
-    ((b"d",), b"out", S_IFLNK | 0o777, 0, 5, True, None),
-    ((b"d",), b"pipe", S_IFIFO | 0o600, 0, 6, False, None),
-    ((b"d",), b"unknown", 0, None, 0, False, "not readable"),
+    ((), b"d", S_IFDIR | 0o755, 0, 1, False, None, None),
+    ((b"d",), b"closed", S_IFDIR | 0o1700, 0, -2, False, "not readable", None),
+    ((b"d",), b"f\xff", S_IFREG | 0o4755, 12, 3, False, None, None),
+    ((b"d",), b"link", S_IFREG | 0o644, 13, 4, True, None, None),
+    ((b"d",), b"out", S_IFLNK | 0o777, 0, 5, True, None, None),
+    ((b"d",), b"pipe", S_IFIFO | 0o600, 0, 6, False, None, None),
+    ((b"d",), b"unknown", 0, None, 0, False, "not readable", None),
 ]
 ENTRIES = [
     Entry(WorkspacePath((b"d",)), Kind.DIRECTORY, 0, 1, 0o755),
@@ -41,7 +41,7 @@ def test_rows_are_a_sequence_of_entries() -> None:
 
 @pytest.mark.parametrize("kind", [S_IFSOCK, S_IFBLK])
 def test_what_is_neither_file_nor_directory_nor_link_is_other(kind: int) -> None:
-    (entry,) = Rows([((), b"x", kind | 0o600, 0, 0, False, None)])
+    (entry,) = Rows([((), b"x", kind | 0o600, 0, 0, False, None, None)])
 
     assert (entry.kind, entry.mode) == (Kind.OTHER, 0o600)
 

@@ -2,17 +2,22 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
+from gateway.domain.archives import Member
 from gateway.domain.model import Entry, Kind
 from gateway.domain.paths import WorkspacePath
 from gateway.executors.base import (
     EVERYTHING,
+    Archives,
+    ArchiveStream,
     Capabilities,
     Executor,
     FileStream,
     Health,
     Links,
+    Members,
+    Packed,
     Proof,
     Selection,
     Walk,
@@ -60,6 +65,34 @@ class Batches(Walk):
                 await take(batch)
 
 
+class Bundle(Members):
+    """One member, opened as the executor opens any file."""
+
+    members = (Member(PATH.parts, False, 5, 0, 0o644),)
+    skipped = 3
+
+    def __init__(self, executor: "Scripted") -> None:
+        self.source = executor.name
+        self.executor = executor
+
+    def open(self, member: Member) -> AbstractAsyncContextManager[FileStream]:
+        return self.executor.open("s1", PATH)
+
+
+class Archive(Stream, ArchiveStream):
+    """Knows what it is when it was prepared, which takes *step*."""
+
+    def __init__(self, source: str, pieces: Sequence[bytes | Step], step: Step = None) -> None:
+        super().__init__(source, pieces, None)
+        self.step = step
+
+    async def prepare(self, *, whole: bool) -> None:
+        await take(self.step)
+        size = sum(len(piece) for piece in self.pieces if isinstance(piece, bytes))
+        self.entry = self.entry._replace(size=size, version="v1")
+        self.entries, self.uncompressed, self.skipped = 1, 2, 3
+
+
 class Scripted(Executor):
     """Takes one of *steps* at each call; when they are used up, every call succeeds."""
 
@@ -72,6 +105,8 @@ class Scripted(Executor):
         batches: Sequence[Sequence[Entry] | Step] = (),
         per_workspace: int | None = None,
         complete: bool = False,
+        archives: Archives = Archives.WALKED,
+        archive: ArchiveStream | None = None,
     ) -> None:
         super().__init__(name)
         self.capabilities = Capabilities(
@@ -81,6 +116,7 @@ class Scripted(Executor):
             links=Links.HIDDEN,
             proof=Proof.LENGTH,
             per_workspace=per_workspace,
+            archives=archives,
         )
         self.steps = list(steps)
         self.calls = 0
@@ -89,6 +125,7 @@ class Scripted(Executor):
         self.stream = Stream(name, pieces, size)
         self.stream.complete = complete
         self.batches = Batches(name, batches)
+        self.made = archive or Bundle(self)
 
     async def probe(self) -> Health:
         return Health(ready=True)
@@ -112,6 +149,18 @@ class Scripted(Executor):
     ) -> AsyncIterator[Walk]:
         async with self._entered():
             yield self.batches
+
+    def archive(
+        self, workspace: str, packed: Packed
+    ) -> AbstractAsyncContextManager[Members | ArchiveStream]:
+        if self.capabilities.archives is Archives.WALKED:
+            return super().archive(workspace, packed)
+        return self._made()
+
+    @asynccontextmanager
+    async def _made(self) -> AsyncIterator[Members | ArchiveStream]:
+        async with self._entered():
+            yield self.made
 
     @asynccontextmanager
     async def _entered(self) -> AsyncIterator[None]:

@@ -1,0 +1,228 @@
+"""Calls under guard: each has its slot and its time, and only verdicts come out of it."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from time import monotonic
+from types import TracebackType
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+import structlog
+
+from gateway.domain.errors import (
+    Busy,
+    CircuitOpen,
+    GatewayError,
+    Outage,
+    ProtocolFault,
+    StreamBroken,
+    TimedOut,
+    Unavailable,
+    Unsupported,
+    WorkspaceGone,
+)
+from gateway.executors.base import FileStream, Members, Walk
+from gateway.executors.within import CUT_OFF, within
+
+if TYPE_CHECKING:  # which makes the calls
+    from gateway.executors.guarded import Guarded
+
+log = structlog.get_logger()
+
+T = TypeVar("T", bound=FileStream | Walk | Members)
+
+_RETRY_AFTER_S = 0.05
+
+_LATE = "the executor did not answer in time"
+
+
+class _Entering(AbstractAsyncContextManager[T], Generic[T]):
+    """What *enter* opens, once *begin* has begun with it, until a moment of `time.monotonic`."""
+
+    def __init__(
+        self,
+        guard: "Guarded",
+        operation: str,
+        enter: Callable[[], AbstractAsyncContextManager[T]],
+        begin: Callable[[T, float], Awaitable[T]],
+    ) -> None:
+        self._guard = guard
+        self._operation = operation
+        self._enter = enter
+        self._begin = begin
+        self._inner: AbstractAsyncContextManager[T] | None = None
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        exc: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        assert self._inner is not None
+        await self._inner.__aexit__(kind, exc, trace)
+
+    async def _entered(self, ends_at: float) -> T:
+        inner = self._enter()
+        try:
+            product = await inner.__aenter__()
+            try:
+                begun = await self._begin(product, ends_at)
+            except BaseException as exc:
+                await inner.__aexit__(type(exc), exc, exc.__traceback__)
+                raise
+        except (GatewayError, TimeoutError):
+            raise
+        except StreamBroken as exc:
+            raise ProtocolFault(str(exc)) from exc
+        except Exception as exc:
+            log.exception("executor_fault", executor=self._guard.name, operation=self._operation)
+            raise ProtocolFault("the executor failed in an unexpected way") from exc
+        self._inner = inner
+        return begun
+
+
+class Body(_Entering[FileStream]):
+    """The body of an archive's member: no call of the backend, so that it needs no slot."""
+
+    async def __aenter__(self) -> FileStream:
+        timeout = self._guard.timeout
+        try:
+            return await within(timeout.first_byte, self._entered(monotonic() + timeout.total))
+        except TimeoutError as exc:
+            raise TimedOut(_LATE) from exc
+
+
+class Call(_Entering[T]):
+    """One call of the inner executor: entered with what it opened, left when that is done with.
+
+    One that *collects* all that there is before it is entered has the time for the whole answer,
+    not the time to its first byte: that it takes long says only that the workspace is large.
+    """
+
+    def __init__(
+        self,
+        guard: "Guarded",
+        operation: str,
+        workspace: str,
+        enter: Callable[[], AbstractAsyncContextManager[T]],
+        begin: Callable[[T, float], Awaitable[T]],
+        *,
+        collects: bool = False,
+    ) -> None:
+        super().__init__(guard, operation, enter, begin)
+        self._workspace = workspace
+        self._collects = collects
+        self._has_slot = False
+        self._admitted_at: float | None = None
+
+    async def __aenter__(self) -> T:
+        guard, began = self._guard, monotonic()
+        self._ends_at = began + guard.timeout.total
+        outcome = "cancelled"
+        try:
+            product = await self._admitted()
+            outcome = "ok"
+        except Outage as exc:
+            outcome = exc.code
+            self._tell(exc)
+            raise
+        except GatewayError:
+            outcome = "refused"
+            guard.circuit.answered()
+            raise
+        except asyncio.CancelledError:
+            if self._was_too_slow():
+                outcome = TimedOut.code
+                self._tell(TimedOut(_LATE))
+            raise
+        finally:
+            if outcome == "cancelled":
+                self._abandon()
+            if outcome != "ok":
+                self._free_slot()
+            guard.metrics.count(self._operation, outcome, monotonic() - began)
+        guard.circuit.answered()
+        # The bodies of members are no calls of the backend.
+        if isinstance(product, Members) or (isinstance(product, FileStream) and product.complete):
+            self._free_slot()
+        return product
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        exc: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            await super().__aexit__(kind, exc, trace)
+        finally:
+            self._free_slot()
+
+    async def _admitted(self) -> T:
+        guard = self._guard
+        guard.circuit.check()
+        guard.earn_retry()
+        first_byte_s = guard.timeout.first_byte
+        try:
+            if self._collects:
+                await within(first_byte_s, self._take_slot())
+                return await within(self._ends_at - monotonic(), self._entered_in_two_tries())
+            return await within(first_byte_s, self._entered_in_two_tries())
+        except TimeoutError as exc:
+            if self._has_slot:
+                raise TimedOut(_LATE) from exc
+            raise Busy("the executor has too much to do") from exc
+
+    async def _take_slot(self) -> None:
+        await self._guard.slots.acquire(self._workspace)
+        self._has_slot = True
+
+    async def _entered_in_two_tries(self) -> T:
+        if not self._has_slot:
+            await self._take_slot()
+        # Not before: a call that probes while it waits for its turn would keep all others out.
+        self._guard.circuit.admit()
+        self._admitted_at = monotonic()
+        try:
+            return await self._entered(self._ends_at)
+        except Unavailable as exc:
+            if isinstance(exc, Busy) or not self._guard.may_retry():
+                raise
+        await asyncio.sleep(_RETRY_AFTER_S)
+        return await self._entered(self._ends_at)
+
+    def _tell(self, error: Outage) -> None:
+        """Let circuit and log know of an outage, if it is one of the backend."""
+        guard = self._guard
+        if isinstance(error, CircuitOpen):
+            return
+        if isinstance(error, WorkspaceGone):
+            guard.circuit.answered()
+        elif isinstance(error, Unsupported | Busy):  # found out here, perhaps without asking
+            self._abandon()
+        else:
+            guard.circuit.failed(self._workspace, error)
+        log.warning(
+            "executor_outage",
+            executor=guard.name,
+            operation=self._operation,
+            reason=error.code,
+            cause=repr(error.__cause__),
+        )
+
+    def _abandon(self) -> None:
+        if self._admitted_at is not None:
+            self._guard.circuit.abandoned()
+
+    def _was_too_slow(self) -> bool:
+        """Whether the time of a chain ran out while the backend had a fair part of it."""
+        deadline, asked_at = CUT_OFF.get(), self._admitted_at
+        if deadline is None or not deadline.expired() or asked_at is None:
+            return False
+        timeout = self._guard.timeout
+        return monotonic() - asked_at >= (timeout.total if self._collects else timeout.connect)
+
+    def _free_slot(self) -> None:
+        if self._has_slot:
+            self._has_slot = False
+            self._guard.slots.release(self._workspace)
