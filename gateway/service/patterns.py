@@ -50,6 +50,10 @@ class Extent(NamedTuple):
         wildcards = (len(_WILDCARD.findall(line)) for line in lines)
         return cls(len(lines), sum(sizes), sum(wildcards))
 
+    def plus(self, *others: "Extent") -> "Extent":
+        """All of them together."""
+        return Extent(*map(sum, zip(self, *others, strict=True)))
+
     def excess(self, most: "Extent") -> str | None:
         """What there is more of than in *most*, in words; None if there is nothing."""
         if self.patterns > most.patterns:

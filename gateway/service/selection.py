@@ -38,7 +38,11 @@ class Selector:
         unwanted = parsed("exclude", exclude)
         if not wanted and not unwanted:
             return None
-        return cls(Cover(wanted) if wanted else None, Cover(unwanted) if unwanted else None)
+        glob_cover, exclude_cover = (
+            Cover(Patterns(patterns, Reading.CHARACTERS)) if patterns else None
+            for patterns in (wanted, unwanted)
+        )
+        return cls(glob_cover, exclude_cover)
 
     def excludes(self, path: WorkspacePath, is_directory: bool) -> bool:
         """Whether the entry, or a directory above it, is excluded."""
@@ -91,11 +95,9 @@ class Cover:
     the deepest first.
     """
 
-    def __init__(
-        self, asked: Sequence[Pattern], own: Mapping[Parts, Patterns] | None = None
-    ) -> None:
-        self._own = own or {}
-        first: Chain = ((0, Patterns(asked, Reading.CHARACTERS)),)
+    def __init__(self, asked: Patterns, own: Mapping[Parts, Patterns] | None = None) -> None:
+        self._own = dict(own or {})
+        first: Chain = ((0, asked),)
         self._way = _Way((), sys.maxsize, (self._longer(first, ()),))
 
     def __call__(self, path: WorkspacePath, is_directory: bool) -> bool:
