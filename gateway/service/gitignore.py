@@ -1,5 +1,6 @@
 """What a workspace's own `.gitignore` files leave of it."""
 
+import re
 from collections.abc import Set as AbstractSet
 
 from gateway.domain.archives import ArchiveBounds, Packing
@@ -28,6 +29,7 @@ MOST_ON_A_WAY = Extent(patterns=1000, bytes=16_384, wildcards=512)
 MOST = Extent(patterns=4000, bytes=65_536, wildcards=4096)
 
 _BOM = b"\xef\xbb\xbf"
+_LINE = re.compile(r"(?m)^[^#\n\0][^\n\0]*")  # to git, too, a NUL is the end of it
 
 
 async def own_ignores(
@@ -172,10 +174,9 @@ class _Looking(Selection):
 
 
 def _lines(content: bytes) -> list[str]:
-    """What may be patterns; a byte that is not UTF-8 is one that names have, too."""
-    lines = (line.removesuffix(b"\r") for line in content.removeprefix(_BOM).split(b"\n"))
-    texts = (line.partition(b"\0")[0].decode("latin-1") for line in lines)
-    return [text for text in texts if text and not text.startswith("#")]
+    """What may be patterns, a character for each byte."""
+    text = content.removeprefix(_BOM).replace(b"\r\n", b"\n").removesuffix(b"\r")
+    return _LINE.findall(text.decode("latin-1"))
 
 
 def _patterns(lines: list[str], extent: Extent) -> Patterns:

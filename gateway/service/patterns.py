@@ -11,8 +11,7 @@ from gateway.domain.paths import name_to_text
 
 _WILDCARD = re.compile(r"\*+|[?[]")
 _KEPT = re.compile(r"(?s)(?: *(?:\\.|[^ ]))*")  # all but the spaces at the end
-_LITERAL = re.compile(r"[^*?[\\]*")
-_STARS = re.compile(r"\*+")
+_LITERAL = re.compile(r"[^*?[\\]+")
 _NAMED = re.compile(r"\[:([^\]]*):\]")
 _SLASH = ord("/")
 
@@ -151,31 +150,33 @@ class Patterns:
 
 def _translated(body: str, *, is_path: bool) -> str:
     """The regex for *body*; raise `IndexError` or `KeyError` where something is missing."""
-    literal = _LITERAL.match(body)
-    # git compares what comes before the first special character by itself; a `**` right behind it
-    # is to its matcher the beginning of a path.
-    begin = literal.end() if literal else 0
-    regex, at = [], 0
+    regex: list[str] = []
+    at = 0
     while at < len(body):
         if body[at] == "*":
-            piece, at = _stars(body, at, is_path=is_path, begins=at == begin)
+            # git compares the literal text at the beginning by itself, so that to its matcher a
+            # `**` right behind it is the beginning of a path.
+            begins = at == 0 or body[at - 1] == "/" or regex == [re.escape(body[:at])]
+            piece, at = _stars(body, at, begins=is_path and begins)
         elif body[at] == "?":
             piece, at = "[^/]", at + 1
         elif body[at] == "[":
             piece, at = _set(body, at + 1)
+        elif literal := _LITERAL.match(body, at):
+            piece, at = re.escape(literal[0]), literal.end()
         else:
-            character, at = _character(body, at)
-            piece = re.escape(character)
+            piece, at = re.escape(body[at + 1]), at + 2
         regex.append(piece)
     return "".join(regex)
 
 
-def _stars(body: str, at: int, *, is_path: bool, begins: bool) -> tuple[str, int]:
-    """The regex of the run of `*` that begins at *at*, and where the rest goes on."""
-    stars = _STARS.match(body, at)
-    end = stars.end() if stars else at
-    begins = begins or body[at - 1] == "/"
-    if not is_path or end - at == 1 or not begins or body[end : end + 1] not in ("", "/"):
+def _stars(body: str, at: int, *, begins: bool) -> tuple[str, int]:
+    """The regex of the run of `*` at *at*, and where the rest goes on.
+
+    Two and more stand for directories, too, if a path *begins* there, and its name ends.
+    """
+    end = next((n for n in range(at, len(body)) if body[n] != "*"), len(body))
+    if end - at == 1 or not begins or body[end : end + 1] not in ("", "/"):
         return "[^/]*", end
     return (".*", end) if end == len(body) else ("(?:.*/)?", end + 1)
 
