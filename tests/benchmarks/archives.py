@@ -133,6 +133,7 @@ def _row(
         measure=_making(sessions, query),
         figures=_MAKING if len(sessions) == 1 else _AT_ONCE,
         goals=(*(Goal("mb_s", peer, at_least=times) for peer, times in faster.items()), *goals),
+        warming=True,
     )
 
 
@@ -237,5 +238,6 @@ ARCHIVES: tuple[Row, ...] = (
         measure=neighbours(_busy),
         figures=NEIGHBOURS,
         goals=(Goal("livez_p99_ms", at_most=10), Goal("listing_p99_ms", at_most=10)),
+        warming=True,
     ),
 )

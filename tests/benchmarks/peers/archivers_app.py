@@ -51,7 +51,6 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Connection", "close")
         self.end_headers()
         if self.path == "/readyz":
-            self.wfile.write(b"ok")
             return
         # The end of the connection is that of the archive: a failure must not look like one.
         self._when_closed(_RESET)
