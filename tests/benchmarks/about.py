@@ -16,7 +16,7 @@ def about(rounds: int, seconds: float, *, quick: bool) -> dict[str, str]:
     """Return the circumstances of a run that begins now."""
     packages = (
         *("aiohttp", "isal", "orjson", "uvloop"),
-        *("copyparty", "starlette", "uvicorn", "zipstream-ng"),
+        *("copyparty", "starlette", "uvicorn", "zipstream-ng", "zlib-ng"),
     )
     return {
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),

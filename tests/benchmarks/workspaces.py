@@ -150,18 +150,17 @@ def _source(session: Path, content: Content) -> None:
 
 
 def _mixed(session: Path, content: Content, share: int = 1) -> None:
-    filled = dict.fromkeys(PARTS, 0)
     for part in PARTS:
         (session / part).mkdir(parents=True)
+    makers = {"report.csv": content.text, "image.png": content.noise}
+    parts, kinds = dict.fromkeys(PARTS, 0), dict.fromkeys(makers, 0)
     sizes = _sizes(content.rng, 2_000 // share, 600_000_000 // share, 1.8, 32 * MIB)
-    # Neighbours are alike in size: one of them is text and the other is noise.
+    # Largest first, each to where there is least: so all parts are alike, and half is noise.
     for number, size in enumerate(sorted(sizes, reverse=True)):
-        part = min(PARTS, key=lambda each: filled[each])
-        filled[part] += size
-        if number % 2:
-            (session / part / f"report-{number:04}.csv").write_bytes(content.text(size))
-        else:
-            (session / part / f"image-{number:04}.png").write_bytes(content.noise(size))
+        part, kind = min(parts, key=parts.__getitem__), min(kinds, key=kinds.__getitem__)
+        (session / part / f"{number:04}-{kind}").write_bytes(makers[kind](size))
+        parts[part] += size
+        kinds[kind] += size
 
 
 def _big(session: Path, content: Content) -> None:
