@@ -2,6 +2,7 @@
 
 import argparse
 import fcntl
+import fnmatch
 import shutil
 import signal
 import sys
@@ -26,11 +27,17 @@ def main() -> int:
         "--seconds", type=float, default=4, metavar="S", help="length of one measurement"
     )
     parser.add_argument(
-        "--only", action="append", choices=names, metavar="ROW", help=f"of: {', '.join(names)}"
+        "--only",
+        action="append",
+        metavar="ROWS",
+        help=f"a name or a pattern, as 'archive-*', of: {', '.join(names)}",
     )
     parser.add_argument("--quick", action="store_true", help="two short rounds: does it work")
     parser.add_argument("--minutes", type=float, default=30, help="begin no row after this time")
     asked = parser.parse_args()
+    for pattern in asked.only or ():
+        if not fnmatch.filter(names, pattern):
+            parser.error(f"no row is called {pattern!r}; there are {', '.join(names)}")
     # The servers are stopped on the way out, also when somebody ends the run.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 
@@ -56,7 +63,7 @@ def _measure(asked: argparse.Namespace) -> int:
     outcomes: list[Outcome] = []
     deadline = time.monotonic() + asked.minutes * 60
     for row in ROWS:
-        if asked.only and row.name not in asked.only:
+        if asked.only and not any(fnmatch.fnmatch(row.name, only) for only in asked.only):
             continue
         if time.monotonic() > deadline:
             _say(f"{row.name}: not begun, the {asked.minutes:g} minutes are over")

@@ -43,7 +43,8 @@ class Row:
     """One job that the gateway and its peers do in turns.
 
     *peers* run side by side, only one of them at work, and the first is the gateway in some form;
-    a *fresh* row starts each anew per round.
+    a *fresh* row starts each anew per round. Where verifying is not *warming* enough, every peer is
+    measured once for nothing.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Row:
     figures: Mapping[str, str]
     goals: tuple[Goal, ...] = ()
     fresh: bool = False
+    warming: bool = False
 
     @property
     def ours(self) -> str:

@@ -38,14 +38,18 @@ class Server:
         return f"http://{HOST}:{self.port}"
 
     def cpu_s(self) -> float:
-        """Return the CPU time that all its processes have used so far."""
+        """Return the CPU time of all its processes so far, and of those that they waited for."""
         fields = [stat for _, stat in _stats(self.sessions)]
-        return sum(int(stat[11]) + int(stat[12]) for stat in fields) / _TICKS
+        return sum(int(ticks) for stat in fields for ticks in stat[11:15]) / _TICKS
 
     def rss_bytes(self) -> int:
         """Return the resident memory of all its processes; pages that they share count twice."""
         # Only growth is told, and a page that becomes private does not change the sum.
         return sum(int(stat[21]) for _, stat in _stats(self.sessions)) * _PAGE
+
+    def pss_bytes(self) -> int:
+        """Return the memory of all its processes; each of them that shares a page has its part."""
+        return sum(map(_pss_bytes, (pid for pid, _ in _stats(self.sessions))))
 
 
 def free_port() -> int:
@@ -161,6 +165,14 @@ def _stats(sessions: Collection[int]) -> list[tuple[int, list[str]]]:
         if int(fields[3]) in sessions:
             found.append((int(pid), fields))
     return found
+
+
+def _pss_bytes(pid: int) -> int:
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0  # it ended a moment ago
+    return next(int(line.split()[1]) << 10 for line in lines if line.startswith("Pss:"))
 
 
 def _tail(log: Path) -> str:

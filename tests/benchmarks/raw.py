@@ -6,7 +6,7 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Self
@@ -63,20 +63,25 @@ class Reader:
     def get(self, path: str, *, discard: bool = False, sink: Sink | None = None) -> Read:
         """Ask once and read the answer to its end; raise `Broken` unless it is a whole 200.
 
-        *discard* lets the kernel drop the body uncopied: the bytes are counted but not seen.
+        The framing of chunks counts as well. *discard* lets the kernel drop the body uncopied: the
+        bytes are counted but not seen, so there must be a length.
         """
         asked = _request(path)
         began = time.monotonic()
         self._socket.sendall(asked)
         head, body = self._head()
         first_byte = time.monotonic()
-        length = _content_length(head)
+        length, chunked = _framing(head)
+        if discard and length is None:
+            raise Broken(f"{path} came without a length")
         if sink is not None:
             sink(body)
         got, tail, flags = len(body), bytes(body[-8:]), socket.MSG_TRUNC if discard else 0
         while got < length if length is not None else not tail.endswith(_LAST_CHUNK):
             part = self._socket.recv_into(self._buffer, 0, flags)
             if part == 0:
+                if length is None and not chunked:
+                    break  # its end is that of the connection
                 raise Broken(f"{path} ended after {got} bytes")
             got += part
             if sink is not None:
@@ -104,25 +109,30 @@ class Reader:
 
 
 def read_at_once(
-    server: Server, path: str, readers: int, *, times: int = 1, discard: bool = False
+    server: Server, paths: Sequence[str], *, times: int = 1, discard: bool = False
 ) -> list[Read]:
-    """Return what *readers* saw that asked in the same moment, each on its own connection."""
-    barrier = threading.Barrier(readers)
+    """Return what readers saw that asked for *paths* in one moment, each on its own connection."""
+    barrier = threading.Barrier(len(paths))
 
-    def one(_: int) -> list[Read]:
+    def one(path: str) -> list[Read]:
         with Reader(server) as reader:
             barrier.wait(_PATIENCE_S)
             return [reader.get(path, discard=discard) for _ in range(times)]
 
-    with ThreadPoolExecutor(readers) as pool:
-        return [read for reads in pool.map(one, range(readers)) for read in reads]
+    with ThreadPoolExecutor(len(paths)) as pool:
+        return [read for reads in pool.map(one, paths) for read in reads]
 
 
-def read_slowly(server: Server, path: str, readers: int, seconds: float) -> None:
-    """Let *readers* take 64 KiB each now and then for a while, and leave in the middle."""
+def took(reads: Sequence[Read]) -> float:
+    """Return the seconds from the first question to the end of the last answer."""
+    return max(read.ended for read in reads) - min(read.began for read in reads)
+
+
+def read_slowly(server: Server, paths: Sequence[str], seconds: float) -> None:
+    """Let a reader of each path take 64 KiB now and then for a while, and leave in the middle."""
     with contextlib.ExitStack() as open_connections:
         connections = []
-        for _ in range(readers):
+        for path in paths:
             connection = socket.create_connection((HOST, server.port), timeout=_PATIENCE_S)
             connections.append(open_connections.enter_context(connection))
             connection.sendall(_request(path))
@@ -146,10 +156,9 @@ def _request(path: str) -> bytes:
     return f"GET {path} HTTP/1.1\r\nHost: {HOST}\r\nX-API-Key: {KEY}\r\n\r\n".encode()
 
 
-def _content_length(head: bytes) -> int | None:
+def _framing(head: bytes) -> tuple[int | None, bool]:
+    """Return the length, if it is told, and whether the body comes in chunks."""
     for line in head.lower().split(b"\r\n"):
         if line.startswith(b"content-length:"):
-            return int(line.partition(b":")[2])
-    if b"transfer-encoding: chunked" not in head.lower():
-        raise Broken("neither a length nor chunks")
-    return None
+            return int(line.partition(b":")[2]), False
+    return None, b"transfer-encoding: chunked" in head.lower()

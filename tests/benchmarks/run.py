@@ -30,7 +30,8 @@ def _side_by_side(outcome: Outcome, bench: Bench, rounds: int, seconds: float, s
                 server = running.enter_context(PEERS[name](bench))
                 job = Job(server, bench.corpus, seconds)
                 row.verify(job)
-                row.measure(Job(server, bench.corpus, min(seconds, 2)))  # warms
+                if not row.warming:
+                    row.measure(Job(server, bench.corpus, min(seconds, 2)))
                 jobs[name] = job
         for number in range(rounds):
             seen: dict[str, Figures] = {}

@@ -17,10 +17,20 @@ NOTES = (
     "back on an executor that has no files: that would be seen.",
     "Where nginx sends for the gateway, both count: nginx with the configuration of `deploy/`, and "
     "the gateway that checks every request and hands the file over.",
+    "Archives are read from a socket by the same reader, whoever makes them: servers are asked "
+    "over HTTP, programs write to the client's socket themselves. MB/s counts the bytes of the "
+    "files, not of the archive. All compress at level 1, but zip-6. Before every archive a file of "
+    "its workspace is written anew, so the gateway makes it each time, and keeps it, in memory: "
+    "no disk is measured. Only the row that asks once more is sent what was kept.",
+    "zipstream-ng, zip-1, copyparty and tar-pigz are so slow that they get a workspace of the same "
+    "kind as the others' 600 MB, with a quarter of the files: hence size in percent.",
+    "The memory of archives is that of all processes together, pages that they share counted once "
+    "(Pss).",
     "A ratio is gateway / peer, taken inside each round; the table has its median and range. "
     "Figures that count time or memory are better when smaller.",
-    "Every answer was checked against the disk (listings entry by entry, files by SHA-256) "
-    "before it was timed, and every timed answer for its status and length.",
+    "Every answer was checked against the disk (listings entry by entry, files by "
+    "SHA-256, archives member by member as Python's zipfile and tarfile read them) before it was "
+    "timed, and every timed answer for its status and its end.",
     "Server and client share the machine's cores, so figures by themselves mean little.",
 )
 _HEAD = ("job", "figure", "gateway", "peer", "peer's", "ratio (range)", "goal", "holds")

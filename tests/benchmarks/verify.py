@@ -3,8 +3,15 @@
 import hashlib
 import http.client
 import json
+import shutil
+import tarfile
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from contextlib import closing
+from typing import IO
 
-from tests.benchmarks import raw
+from tests.benchmarks import raw, workspaces
 from tests.benchmarks.corpus import Corpus
 from tests.benchmarks.load import Broken
 from tests.benchmarks.peers import KEY
@@ -34,6 +41,54 @@ def file(server: Server, corpus: Corpus, name: str, *, authenticated: bool) -> N
     with corpus.file(name).open("rb") as right:
         if raw.sha256(server, path) != hashlib.file_digest(right, "sha256").hexdigest():
             raise Broken(f"{server.name} sent other bytes than those of {name}")
+
+
+def archive(
+    server: Server, corpus: Corpus, session: str, path: str, *, authenticated: bool
+) -> None:
+    """Raise `Broken` unless the archive at *path* has all files of *session*, byte by byte."""
+    if authenticated:
+        _closed_without_key(server, path)
+    left = dict(workspaces.files(corpus, session))
+    try:
+        for name, data in _members(server, path):
+            # Some put the workspace itself, or the directory they were started in, before it.
+            place = left.pop(name.removeprefix("./").removeprefix(f"{session}/"), None)
+            if place is None or place.read_bytes() != data:
+                raise Broken(f"{server.name} has a wrong {name} in the archive of {session}")
+    except (http.client.HTTPException, zipfile.BadZipFile, tarfile.TarError, EOFError) as exc:
+        raise Broken(f"{server.name} sent no whole archive of {session}: {exc!r}") from exc
+    if left:
+        raise Broken(f"{server.name} left {len(left)} files out of the archive of {session}")
+
+
+def _members(server: Server, path: str) -> Iterator[tuple[str, bytes]]:
+    with tempfile.TemporaryFile() as made:
+        with closing(http.client.HTTPConnection(HOST, server.port, timeout=30)) as connection:
+            connection.request("GET", path, headers={"X-API-Key": KEY})
+            answer = connection.getresponse()
+            if answer.status != 200:
+                raise Broken(f"{server.name} answered {answer.status}: {answer.read(200)!r}")
+            shutil.copyfileobj(answer, made, 1 << 20)
+        made.seek(0)
+        unpacked = _zipped if made.read(2) == b"PK" else _tarred
+        made.seek(0)
+        yield from unpacked(made)
+
+
+def _zipped(made: IO[bytes]) -> Iterator[tuple[str, bytes]]:
+    with zipfile.ZipFile(made) as found:
+        for member in found.infolist():
+            if not member.is_dir():
+                yield member.filename, found.read(member)
+
+
+def _tarred(made: IO[bytes]) -> Iterator[tuple[str, bytes]]:
+    with tarfile.open(fileobj=made, mode="r:gz") as found:
+        for member in found:
+            data = found.extractfile(member)
+            if data is not None:
+                yield member.name, data.read()
 
 
 def _closed_without_key(server: Server, path: str) -> None:

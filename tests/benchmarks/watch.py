@@ -57,12 +57,12 @@ def probing(server: Server, path: str) -> Iterator[Waits]:
 
 
 @contextlib.contextmanager
-def remembering(server: Server) -> Iterator[Memory]:
-    """Sample the server's memory until the block ends."""
-    memory = Memory(server.rss_bytes(), 0)
+def remembering(used: Callable[[], int]) -> Iterator[Memory]:
+    """Sample how many bytes are *used* until the block ends."""
+    memory = Memory(used(), 0)
 
     def sample(_: int) -> None:
-        memory.peak = max(memory.peak, server.rss_bytes())
+        memory.peak = max(memory.peak, used())
 
     with _repeating(sample, _SAMPLE_S):
         yield memory

@@ -72,9 +72,7 @@ def nginx(bench: Bench) -> Iterator[Server]:
 @contextlib.contextmanager
 def starlette(bench: Bench) -> Iterator[Server]:
     """Serve with Starlette under uvicorn."""
-    for module in ("starlette", "uvicorn", "uvloop", "httptools"):
-        if importlib.util.find_spec(module) is None:
-            raise Missing(f"{module} is not here: pip install 'workspace-gateway[bench]'")
+    require("starlette", "uvicorn", "uvloop", "httptools")
     port = free_port()
     command = [sys.executable, "-m", "uvicorn", "starlette_app:app", "--app-dir", str(HERE)]
     command += ["--host", HOST, "--port", str(port), "--workers", str(WORKERS)]
@@ -103,22 +101,25 @@ def local(bench: Bench) -> str:
 
 
 @contextlib.contextmanager
-def gateway_with(bench: Bench, name: str, workspaces: str) -> Iterator[Server]:
-    """Serve on a port with a gateway whose config says *workspaces*."""
+def gateway_with(bench: Bench, name: str, workspaces: str, *, limits: str = "") -> Iterator[Server]:
+    """Serve on a port with a gateway whose config says *workspaces* and has more *limits*."""
     port = free_port()
-    command = gateway_command(bench, name, f"host: {HOST}, port: {port}", workspaces)
+    command = gateway_command(bench, name, f"host: {HOST}, port: {port}", workspaces, limits=limits)
     log, cwd = bench.log(name), bench.directory(name)
     with serving(name, command, port=port, log=log, cwd=cwd, env=PYTHON) as server:
         yield server
 
 
-def gateway_command(bench: Bench, name: str, server: str, workspaces: str) -> list[str]:
+def gateway_command(
+    bench: Bench, name: str, server: str, workspaces: str, *, limits: str = ""
+) -> list[str]:
     """Return what runs a gateway that has *workspaces* and the section *server* in its config."""
     config = bench.directory(name) / "gateway.yaml"
+    scopes = "[files:read, archives:read]"
     config.write_text(
         f"server: {{{server}, workers: {WORKERS}}}\n"
-        f"auth: {{keys: [{{id: bench, org: bench, sha256: {DIGEST}, scopes: [files:read]}}]}}\n"
-        "limits: {requests_per_minute: 0, list_entries: 200000}\n" + workspaces
+        f"auth: {{keys: [{{id: bench, org: bench, sha256: {DIGEST}, scopes: {scopes}}}]}}\n"
+        f"limits: {{requests_per_minute: 0, list_entries: 200000, {limits}}}\n" + workspaces
     )
     return [sys.executable, "-m", "gateway", "serve", "--config", str(config)]
 
@@ -162,6 +163,13 @@ def _filled(template: str, **values: object) -> str:
     for name, value in values.items():
         text = text.replace(f"@{name}@", str(value))
     return text
+
+
+def require(*modules: str) -> None:
+    """Raise `Missing` unless all *modules* are installed."""
+    for module in modules:
+        if importlib.util.find_spec(module) is None:
+            raise Missing(f"{module} is not here: pip install 'workspace-gateway[bench]'")
 
 
 def go_program() -> str:

@@ -1,6 +1,7 @@
 """The peers by the names that the rows and the table call them."""
 
 from tests.benchmarks.peers import Peer, fileresponse, gateway, go, nginx, starlette
+from tests.benchmarks.peers.archivers import ARCHIVERS
 from tests.benchmarks.peers.offload import gateway_offload
 from tests.benchmarks.peers.proxied import (
     gateway_proxied,
@@ -10,7 +11,7 @@ from tests.benchmarks.peers.proxied import (
     nginx_unix,
 )
 
-PEERS: dict[str, Peer] = {
+PEERS: dict[str, Peer] = ARCHIVERS | {
     peer.__name__.replace("_", "-"): peer
     for peer in (
         gateway,

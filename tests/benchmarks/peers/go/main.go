@@ -1,8 +1,9 @@
-// The Go peer: the gateway's listing and download routes on net/http alone.
+// The Go peer: the gateway's listing, download and archive routes on net/http alone.
 //
 // It authenticates by the SHA-256 digest of the key, compared in constant time, lists with
 // ReadDir+Info, streams recursive listings out of WalkDir, and leaves files to http.ServeFile
-// (sendfile, ranges, conditional requests, content sniffing). With -upstream it reads no files but
+// (sendfile, ranges, conditional requests, content sniffing). Archives are streamed by archive/zip
+// and archive/tar, compressed at level 1 by writers out of a pool. With -upstream it reads no files but
 // leaves the download route to httputil.ReverseProxy, behind the same check of the key.
 package main
 
@@ -67,6 +68,7 @@ func main() {
 	file := s.file
 	if *upstream == "" {
 		mux.HandleFunc("GET /api/v1/sessions/{session}/files", s.authenticated(s.list))
+		mux.HandleFunc("GET /api/v1/sessions/{session}/archive", s.authenticated(s.archive))
 	} else {
 		base, err := url.Parse(*upstream)
 		if err != nil {
