@@ -9,8 +9,9 @@ from gateway.archive.archiver import Archiver
 from gateway.domain.archives import ArchiveBounds, Packing
 from gateway.domain.errors import TooManyRequests
 from gateway.domain.model import Principal, Scope, SessionId
-from gateway.executors.base import EVERYTHING, ArchiveStream, Packed, Wanted
+from gateway.executors.base import EVERYTHING, ArchiveStream, Packed, Selection, Wanted
 from gateway.service.access import authorize
+from gateway.service.gitignore import own_ignores
 from gateway.service.made_archive import MadeArchive
 from gateway.service.placement import Placement
 from gateway.service.selection import Selector
@@ -45,10 +46,12 @@ class Archives:
         pattern that is none, `TooManyRequests`.
         """
         authorize(principal, session_id, Scope.ARCHIVES_READ)
-        selection = Selector.parse(None, packing.exclude)
-        packed = Packed(packing, self.bounds, selection, wanted)
+        selection: Selection | None = Selector.parse(None, packing.exclude)
         executor = self._placement.executor_of(session_id)
         with self._slot():
+            if packing.gitignore:
+                selection = await own_ignores(executor, session_id, packing, self.bounds)
+            packed = Packed(packing, self.bounds, selection, wanted)
             async with AsyncExitStack() as owner, AsyncExitStack() as reading:
                 found = await owner.enter_async_context(executor.archive(session_id, packed))
                 if not isinstance(found, ArchiveStream):
