@@ -46,8 +46,8 @@ class Archives:
         pattern that is none, `TooManyRequests`.
         """
         authorize(principal, session_id, Scope.ARCHIVES_READ)
-        executor = self._placement.executor_of(session_id)
         selection: Selection | None = Selector.parse(None, packing.exclude)
+        executor = self._placement.executor_of(session_id)
         with self._slot():
             if packing.gitignore:
                 selection = await own_ignores(executor, session_id, packing, self.bounds)

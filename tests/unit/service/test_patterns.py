@@ -93,3 +93,13 @@ def test_git_agrees(tree: Path, lines: list[bytes]):
     ).stdout
 
     assert ignored(lines, paths) == set(answer.split(b"\0")) - {b""}
+
+
+def test_too_little_memory_is_an_error():
+    """Else nothing would be matched, and nobody told."""
+    pattern = Pattern.parse("x" * 1000)
+    assert pattern is not None
+
+    assert Patterns([pattern], Reading.BYTES, 1 << 17).verdict([b"x" * 1000], is_directory=False)
+    with pytest.raises(ValueError, match="too much memory"):
+        Patterns([pattern], Reading.BYTES, 1 << 16)
