@@ -8,8 +8,8 @@ from typing import ClassVar, Literal
 from gateway.config.model import ExecutorConfig
 from gateway.domain.paths import WorkspacePath
 from gateway.executors import registry
-from gateway.executors.base import EVERYTHING, FileStream, Wanted
 from gateway.executors.local.local import Local, LocalConfig
+from gateway.executors.streams import EVERYTHING, FileStream, Wanted
 
 
 @contextmanager

@@ -23,7 +23,7 @@ class Body(Protocol):
 
 
 class Source(Protocol):
-    """What `executors.base.Members` is, as far as an archive needs it."""
+    """What `executors.streams.Members` is, as far as an archive needs it."""
 
     @property
     def bodies(self) -> Bodies | None:

@@ -14,12 +14,11 @@ from gateway.domain.errors import (
     WorkspaceGone,
 )
 from gateway.domain.paths import WorkspacePath
-from gateway.executors.base import (
+from gateway.executors.base import Executor, Health
+from gateway.executors.streams import (
     EVERYTHING,
     ArchiveStream,
-    Executor,
     FileStream,
-    Health,
     Members,
     Packed,
     Selection,

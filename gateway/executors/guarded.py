@@ -8,19 +8,7 @@ import structlog
 from gateway.config.model import ExecutorConfig
 from gateway.domain.archives import ArchiveBounds
 from gateway.domain.paths import LONGEST_PATH, WorkspacePath
-from gateway.executors.base import (
-    EVERYTHING,
-    Archives,
-    ArchiveStream,
-    Executor,
-    FileStream,
-    Health,
-    Members,
-    Packed,
-    Selection,
-    Walk,
-    Wanted,
-)
+from gateway.executors.base import Archives, Executor, Health
 from gateway.executors.circuit import Circuit, State
 from gateway.executors.guarded_bodies import (
     GuardedArchive,
@@ -30,6 +18,16 @@ from gateway.executors.guarded_bodies import (
 )
 from gateway.executors.guarded_calls import Body, Call
 from gateway.executors.slots import Slots
+from gateway.executors.streams import (
+    EVERYTHING,
+    ArchiveStream,
+    FileStream,
+    Members,
+    Packed,
+    Selection,
+    Walk,
+    Wanted,
+)
 from gateway.telemetry import metrics
 
 log = structlog.get_logger()

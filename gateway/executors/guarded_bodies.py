@@ -11,7 +11,7 @@ import structlog
 from gateway.domain.archives import Member
 from gateway.domain.errors import GatewayError, ProtocolFault, StreamBroken
 from gateway.domain.model import Entry
-from gateway.executors.base import ArchiveStream, FileStream, Members, Walk
+from gateway.executors.streams import ArchiveStream, FileStream, Members, Walk
 from gateway.executors.within import within
 
 log = structlog.get_logger()

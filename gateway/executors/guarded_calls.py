@@ -21,7 +21,7 @@ from gateway.domain.errors import (
     Unsupported,
     WorkspaceGone,
 )
-from gateway.executors.base import FileStream, Members, Walk
+from gateway.executors.streams import FileStream, Members, Walk
 from gateway.executors.within import CUT_OFF, within
 
 if TYPE_CHECKING:  # which makes the calls

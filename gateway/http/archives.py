@@ -3,7 +3,7 @@
 from aiohttp import HttpVersion11, web
 
 from gateway.domain.archives import Packing
-from gateway.executors.base import ArchiveStream
+from gateway.executors.streams import ArchiveStream
 from gateway.http.conditions import etag_of
 from gateway.http.context import EXCHANGE
 from gateway.http.disposition import attachment

@@ -12,7 +12,7 @@ from urllib.parse import quote_from_bytes
 
 from aiohttp import web
 
-from gateway.executors.base import FileStream
+from gateway.executors.streams import FileStream
 from gateway.http.addresses import Network, from_proxy
 
 _WORTH_IT = 256 * 1024  # bytes: up to here the gateway's own answer is faster

@@ -10,7 +10,7 @@ from functools import lru_cache, partial
 from aiohttp import web
 
 from gateway.domain.errors import BadParameter
-from gateway.executors.base import EVERYTHING, FileStream, Walk, Wanted
+from gateway.executors.streams import EVERYTHING, FileStream, Walk, Wanted
 from gateway.http.conditions import Outcome, etag_of, evaluate, range_applies
 from gateway.http.context import EXCHANGE
 from gateway.http.disposition import attachment

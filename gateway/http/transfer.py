@@ -9,7 +9,7 @@ from time import monotonic
 from aiohttp import web
 
 from gateway.domain.errors import StreamBroken
-from gateway.executors.base import FileStream
+from gateway.executors.streams import FileStream
 from gateway.http.context import EXCHANGE
 from gateway.http.pace import PACE_LIMITS, Pace
 

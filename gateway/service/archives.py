@@ -9,7 +9,7 @@ from gateway.archive.archiver import Archiver
 from gateway.domain.archives import ArchiveBounds, Packing
 from gateway.domain.errors import TooManyRequests
 from gateway.domain.model import Principal, Scope, SessionId
-from gateway.executors.base import EVERYTHING, ArchiveStream, Packed, Selection, Wanted
+from gateway.executors.streams import EVERYTHING, ArchiveStream, Packed, Selection, Wanted
 from gateway.service.access import authorize
 from gateway.service.gitignore import own_ignores
 from gateway.service.made_archive import MadeArchive

@@ -16,7 +16,8 @@ from gateway.domain.errors import (
 )
 from gateway.domain.model import Kind
 from gateway.domain.paths import WorkspacePath
-from gateway.executors.base import Executor, Selection, Wanted
+from gateway.executors.base import Executor
+from gateway.executors.streams import Selection, Wanted
 from gateway.service.patterns import Extent, Pattern, Patterns, Reading
 from gateway.service.selection import Cover, Parts, Selector, parsed
 

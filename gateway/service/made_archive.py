@@ -10,7 +10,7 @@ from gateway.archive.spool import Spooled
 from gateway.domain.errors import ArchiveFailed, StreamBroken
 from gateway.domain.model import Entry, Kind
 from gateway.domain.paths import WorkspacePath
-from gateway.executors.base import ArchiveStream, Members
+from gateway.executors.streams import ArchiveStream, Members
 from gateway.system.reading import PIECE, Reader
 
 

@@ -12,7 +12,7 @@ from gateway.domain.errors import TooLarge
 from gateway.domain.model import Entry, Kind, Principal, Scope, SessionId, rows_of
 from gateway.domain.paths import WorkspacePath
 from gateway.domain.sizes import size_text
-from gateway.executors.base import EVERYTHING, FileStream, Selection, Walk, Wanted
+from gateway.executors.streams import EVERYTHING, FileStream, Selection, Walk, Wanted
 from gateway.service.access import authorize
 from gateway.service.placement import Placement
 

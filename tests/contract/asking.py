@@ -13,10 +13,10 @@ from gateway.domain.archives import ArchiveBounds, Format, Member, Packing, apar
 from gateway.domain.errors import GatewayError
 from gateway.domain.model import Entry
 from gateway.domain.paths import WorkspacePath
-from gateway.executors.base import (
+from gateway.executors.base import Executor
+from gateway.executors.streams import (
     EVERYTHING,
     ArchiveStream,
-    Executor,
     FileStream,
     Members,
     Packed,

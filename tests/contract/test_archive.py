@@ -16,7 +16,8 @@ from gateway.domain.errors import (
     TooLarge,
     WorkspaceGone,
 )
-from gateway.executors.base import Archives, Links, Members, Packed
+from gateway.executors.base import Archives, Links
+from gateway.executors.streams import Members, Packed
 from tests.contract.asking import (
     UNBOUNDED,
     asked,

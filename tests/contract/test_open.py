@@ -10,7 +10,8 @@ import pytest
 
 from gateway.domain.errors import StreamBroken
 from gateway.domain.model import Kind
-from gateway.executors.base import Proof, Wanted
+from gateway.executors.base import Proof
+from gateway.executors.streams import Wanted
 from tests.contract.asking import at, content, opened, part, whole
 from tests.rigs import Rig
 

@@ -23,19 +23,9 @@ from gateway.domain.errors import (
 )
 from gateway.domain.model import Entry, Kind
 from gateway.domain.paths import WorkspacePath
-from gateway.executors.base import (
-    EVERYTHING,
-    Capabilities,
-    Executor,
-    FileStream,
-    Health,
-    Links,
-    Proof,
-    Selection,
-    Walk,
-    Wanted,
-)
+from gateway.executors.base import Capabilities, Executor, Health, Links, Proof
 from gateway.executors.engines.walking import DirectoryWalk
+from gateway.executors.streams import EVERYTHING, FileStream, Selection, Walk, Wanted
 
 _PIECE = 64 * 1024  # bytes
 _MOST_LINKS = 40  # on one way, as in Linux

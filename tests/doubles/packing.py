@@ -27,7 +27,7 @@ from gateway.domain.errors import (
 )
 from gateway.domain.model import Entry, Kind, Principal, Scope, SessionId
 from gateway.domain.paths import WorkspacePath
-from gateway.executors.base import EVERYTHING, ArchiveStream, Wanted
+from gateway.executors.streams import EVERYTHING, ArchiveStream, Wanted
 from gateway.http.connection import Timeouts
 from gateway.http.health import Lifecycle
 from gateway.http.hosting import ConnectionServer, Hosted

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from gateway.domain.errors import GatewayError, StreamBroken
 from gateway.domain.model import Entry
-from gateway.executors.base import FileStream
+from gateway.executors.streams import FileStream
 
 _SHORT = "the file is shorter than it was said to be"
 

@@ -12,7 +12,7 @@ from gateway.domain.errors import (
 )
 from gateway.domain.model import Entry, Kind
 from gateway.domain.paths import WorkspacePath
-from gateway.executors.base import Selection, Walk
+from gateway.executors.streams import Selection, Walk
 
 MOST_HELD = 200_000  # entries of all directories on the way down; one takes about 350 bytes
 _BATCH = 64  # entries judged by a selection in one turn of the loop

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from gateway.domain.errors import GatewayError, Outage, ProtocolFault, StreamBroken
 from gateway.domain.model import Entry, Kind
 from gateway.domain.paths import LONGEST_PATH, WorkspacePath
-from gateway.executors.base import Selection, Walk
 from gateway.executors.firecracker.names import checked_name, decoded
+from gateway.executors.streams import Selection, Walk
 
 MOST_ENTRIES = 20_000  # of a page, in memory
 _BATCH = 64  # entries judged by a selection in one turn of the loop

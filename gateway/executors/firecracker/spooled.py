@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 
 from gateway.domain.errors import Busy, StreamBroken, Unavailable
 from gateway.domain.model import Entry
-from gateway.executors.base import FileStream
+from gateway.executors.streams import FileStream
 from gateway.system.descriptor import Descriptor
 from gateway.system.pool import Pool
 

@@ -19,23 +19,13 @@ from gateway.domain.errors import (
 )
 from gateway.domain.model import parse_session_id
 from gateway.domain.paths import WorkspacePath
-from gateway.executors.base import (
-    EVERYTHING,
-    Capabilities,
-    FileStream,
-    Health,
-    Links,
-    Plugin,
-    Proof,
-    Selection,
-    Walk,
-    Wanted,
-)
+from gateway.executors.base import Capabilities, Health, Links, Plugin, Proof
 from gateway.executors.engines.connecting import RemoteConfig
 from gateway.executors.engines.remote_stream import Body, RemoteStream
 from gateway.executors.engines.rest import Ask, Reply, RestEngine
 from gateway.executors.gateway.answers import answered, file_body
 from gateway.executors.gateway.listing import GatewayWalk
+from gateway.executors.streams import EVERYTHING, FileStream, Selection, Walk, Wanted
 
 _LONGEST_TARGET = 15 * 1024  # bytes; a gateway refuses request lines of more than 16 KiB
 _DEEPEST = 256  # levels; who asks for more gets as many as the other gateway's limit allows

@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 from gateway.domain.errors import ProtocolFault, StreamBroken
 from gateway.domain.model import Entry, Kind
 from gateway.domain.paths import WorkspacePath, text_to_name
-from gateway.executors.base import Selection, Walk
 from gateway.executors.engines.rest import Reply
 from gateway.executors.gateway.document import Document, Row
+from gateway.executors.streams import Selection, Walk
 
 TOO_DEEP = "too deep to be entered; list it by its own path"
 _NOT_READABLE = "not readable"

@@ -7,17 +7,7 @@ from typing import Self
 
 from gateway.domain.errors import GatewayError, ProtocolFault, StreamBroken
 from gateway.domain.paths import WorkspacePath
-from gateway.executors.base import (
-    EVERYTHING,
-    Capabilities,
-    FileStream,
-    Health,
-    Links,
-    Plugin,
-    Selection,
-    Walk,
-    Wanted,
-)
+from gateway.executors.base import Capabilities, Health, Links, Plugin
 from gateway.executors.engines.remote_stream import RemoteStream
 from gateway.executors.engines.rest import Ask, RestEngine
 from gateway.executors.engines.walking import DirectoryWalk
@@ -26,6 +16,7 @@ from gateway.executors.http_profile.config import HttpProfileConfig
 from gateway.executors.http_profile.profile import Profile
 from gateway.executors.http_profile.reading import read_profile
 from gateway.executors.http_profile.workspace import Workspace
+from gateway.executors.streams import EVERYTHING, FileStream, Selection, Walk, Wanted
 
 
 class HttpProfile(Plugin):

@@ -12,22 +12,7 @@ from gateway.config.model import ExecutorConfig
 from gateway.domain.archives import Bodies
 from gateway.domain.errors import Unavailable
 from gateway.domain.paths import WorkspacePath
-from gateway.executors.base import (
-    EVERYTHING,
-    Archives,
-    Capabilities,
-    Collected,
-    FileStream,
-    Health,
-    Links,
-    Members,
-    Packed,
-    Plugin,
-    Proof,
-    Selection,
-    Walk,
-    Wanted,
-)
+from gateway.executors.base import Archives, Capabilities, Collected, Health, Links, Plugin, Proof
 from gateway.executors.collecting import collected
 from gateway.executors.local.helper import Helper
 from gateway.executors.local.opening import Opener, Opening
@@ -35,6 +20,15 @@ from gateway.executors.local.readahead import ListedWalk, LocalWalk
 from gateway.executors.local.recent import RecentListings, State
 from gateway.executors.local.root import Root
 from gateway.executors.local.walking import walk_batches
+from gateway.executors.streams import (
+    EVERYTHING,
+    FileStream,
+    Members,
+    Packed,
+    Selection,
+    Walk,
+    Wanted,
+)
 from gateway.system.descriptor import held
 from gateway.system.pool import Pool
 from gateway.system.resolver import Resolver, Wish, choose

@@ -9,9 +9,9 @@ from types import TracebackType
 
 from gateway.domain.errors import GatewayError
 from gateway.domain.paths import LONGEST_PATH, WorkspacePath
-from gateway.executors.base import FileStream
 from gateway.executors.local.root import Root, located, session_name
 from gateway.executors.local.stream import LocalStream
+from gateway.executors.streams import FileStream
 from gateway.system.descriptor import Descriptor
 from gateway.system.openat2 import Openat2, enter_cached, resolve_cached
 from gateway.system.pool import Pool

@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 from typing import Self
 
 from gateway.domain.model import Entry, Rows
-from gateway.executors.base import Walk
 from gateway.executors.local.tree import FIRST_BATCH
+from gateway.executors.streams import Walk
 from gateway.system.pool import Pool
 
 _Batches = Generator[Rows, None, None]

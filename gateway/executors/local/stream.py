@@ -6,7 +6,7 @@ from hashlib import blake2b
 
 from gateway.domain.model import Entry, Kind
 from gateway.domain.paths import WorkspacePath
-from gateway.executors.base import FileStream
+from gateway.executors.streams import FileStream
 from gateway.system.descriptor import Descriptor
 from gateway.system.pool import Pool
 from gateway.system.reading import Reader

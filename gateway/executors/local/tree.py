@@ -18,7 +18,7 @@ from gateway.system.states import state_of
 from gateway.system.verdicts import VERDICTS
 
 if TYPE_CHECKING:  # the helper process has no use for what this imports
-    from gateway.executors.base import Selection
+    from gateway.executors.streams import Selection
 
 FIRST_BATCH = 64
 BATCH = 500

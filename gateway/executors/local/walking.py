@@ -6,9 +6,9 @@ from contextlib import closing
 
 from gateway.domain.model import Row, Rows
 from gateway.domain.paths import WorkspacePath
-from gateway.executors.base import Selection
 from gateway.executors.local.helper import Helper
 from gateway.executors.local.tree import Area, walk_rows
+from gateway.executors.streams import Selection
 from gateway.system.helper import HelperLost
 from gateway.system.resolver import Resolver, open_directory
 

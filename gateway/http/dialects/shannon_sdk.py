@@ -10,7 +10,7 @@ from aiohttp import web
 
 from gateway.domain.errors import StreamBroken, Unavailable
 from gateway.domain.model import Entry, Kind
-from gateway.executors.base import FileStream
+from gateway.executors.streams import FileStream
 from gateway.http.errors import JSON
 from gateway.http.listings import where_it_goes_on
 from gateway.http.media_types import is_text, media_type

@@ -7,18 +7,13 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from gateway.domain.archives import Member
 from gateway.domain.model import Entry, Kind
 from gateway.domain.paths import WorkspacePath
-from gateway.executors.base import (
+from gateway.executors.base import Archives, Capabilities, Executor, Health, Links, Proof
+from gateway.executors.streams import (
     EVERYTHING,
-    Archives,
     ArchiveStream,
-    Capabilities,
-    Executor,
     FileStream,
-    Health,
-    Links,
     Members,
     Packed,
-    Proof,
     Selection,
     Walk,
     Wanted,

@@ -18,9 +18,10 @@ from gateway.domain.errors import (
     Unsupported,
 )
 from gateway.domain.model import Entry, Kind
-from gateway.executors.base import Archives, ArchiveStream, Executor, Members
+from gateway.executors.base import Archives, Executor
 from gateway.executors.circuit import State
 from gateway.executors.fallback import Fallback
+from gateway.executors.streams import ArchiveStream, Members
 from tests.contract.asking import asked, members_of, packed, refusal
 from tests.unit.executors.scripted import PATH, Archive, Scripted
 from tests.unit.executors.test_guarded import guarded

@@ -26,10 +26,11 @@ from gateway.domain.errors import (
 )
 from gateway.domain.model import Entry, Kind
 from gateway.domain.paths import WorkspacePath
-from gateway.executors.base import Executor, Wanted
+from gateway.executors.base import Executor
 from gateway.executors.circuit import OPEN_S, Circuit, State
 from gateway.executors.fallback import Fallback
 from gateway.executors.guarded import Guarded
+from gateway.executors.streams import Wanted
 from tests.unit.executors.scripted import PATH, Scripted, Step
 
 ENTRY = Entry(PATH, Kind.FILE, 5, 0, 0o644)

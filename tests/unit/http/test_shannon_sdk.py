@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from gateway.domain.errors import StreamBroken
-from gateway.executors.base import FileStream
+from gateway.executors.streams import FileStream
 from gateway.http.dialects import shannon_sdk
 from gateway.http.turns import Turns
 

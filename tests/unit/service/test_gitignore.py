@@ -11,7 +11,7 @@ from gateway.domain.archives import ArchiveBounds, Format, Packing
 from gateway.domain.errors import BadParameter, PathNotFound, TooLarge
 from gateway.domain.model import Entry
 from gateway.domain.paths import WorkspacePath
-from gateway.executors.base import EVERYTHING, FileStream, Selection, Walk, Wanted
+from gateway.executors.streams import EVERYTHING, FileStream, Selection, Walk, Wanted
 from gateway.service import gitignore
 from gateway.service.gitignore import own_ignores
 from gateway.service.patterns import Extent

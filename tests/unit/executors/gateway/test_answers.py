@@ -22,7 +22,7 @@ from gateway.domain.errors import (
 )
 from gateway.domain.model import Kind
 from gateway.domain.paths import WorkspacePath
-from gateway.executors.base import Wanted
+from gateway.executors.streams import Wanted
 from tests.doubles.raw_http import answer, raw_http
 from tests.unit.executors.gateway.asking import at, content, executor, listed
 

@@ -23,9 +23,9 @@ from gateway.domain.errors import (
 )
 from gateway.domain.model import Entry
 from gateway.domain.paths import WorkspacePath
-from gateway.executors.base import Wanted
 from gateway.executors.http_profile.config import HttpProfileConfig
 from gateway.executors.http_profile.http_profile import HttpProfile
+from gateway.executors.streams import Wanted
 from tests.doubles.serving import routed, serving
 
 PROFILE = """

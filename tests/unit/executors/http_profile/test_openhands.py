@@ -7,7 +7,7 @@ import pytest
 
 from gateway.domain.errors import GatewayError, NotAFile, PathNotFound, Unsupported, WorkspaceGone
 from gateway.domain.paths import WorkspacePath
-from gateway.executors.base import Wanted
+from gateway.executors.streams import Wanted
 from tests import needs, programs
 from tests.doubles.openhands import openhands
 from tests.rigs import Rig
