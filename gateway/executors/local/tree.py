@@ -103,8 +103,8 @@ class _Walker:
     def batches(self) -> Generator[list[Row], None, None]:
         """Yield the rest. Every entry comes through here: it does nothing that it need not."""
         levels, lstat, now, is_file = self._levels, os.lstat, monotonic, S_ISREG
-        takes_all = self._selection is None
-        is_plain = takes_all and not self._area.for_archive
+        takes_all, is_listed = self._selection is None, not self._area.for_archive
+        seems_readable = self._seems_readable
         batch: list[Row] = []
         room, until = FIRST_BATCH, now() + TURN_S
         while levels:
@@ -126,9 +126,15 @@ class _Walker:
                     continue
                 except OSError:
                     found = None
-                if found is not None and is_plain and is_file(mode := found.st_mode):
+                if (
+                    found is not None
+                    and takes_all
+                    and is_file(mode := found.st_mode)
+                    and (is_listed or seems_readable(fd, name, mode))
+                ):
                     size, mtime_ns = found.st_size, found.st_mtime_ns
-                    batch.append((above, name, mode, size, mtime_ns, False, None, None))
+                    version = None if is_listed else state_of(found)
+                    batch.append((above, name, mode, size, mtime_ns, False, None, version))
                     continue
                 row, entered = self._visit(fd, above, name, found)
                 if row and (takes_all or self._selects(row)):
@@ -187,21 +193,21 @@ class _Walker:
     ) -> Row:
         """The row of a file in *directory*; None: a link that is there leads to it."""
         is_link = directory is None
-        is_readable = (directory is not None and self._seems_readable(directory, name, found)) or (
-            self._opens((*above, name))
-        )
+        is_readable = (
+            directory is not None and self._seems_readable(directory, name, found.st_mode)
+        ) or (self._opens((*above, name)))
         problem = None if is_readable else _NOT_READABLE
         version = state_of(found)
         return row_of(above, name, found, is_link=is_link, problem=problem, version=version)
 
-    def _seems_readable(self, directory: int, name: bytes, found: os.stat_result) -> bool:
+    def _seems_readable(self, directory: int, name: bytes, mode: int) -> bool:
         """Whether the file can be opened for all that is known; if not, opening it tells.
 
         The kernel may be wrong there: an old seccomp profile forbids to ask for the effective ids.
         """
         if name in self._mounted:
             return False
-        return found.st_mode & _ALL_READ == _ALL_READ or os.access(
+        return mode & _ALL_READ == _ALL_READ or os.access(
             name, os.R_OK, dir_fd=directory, effective_ids=True, follow_symlinks=False
         )
 
