@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import orjson
@@ -216,19 +217,23 @@ class Shannon:
     async def _live(self, workspace: Path, code: str, stdin: str | None) -> Output:
         artefact = workspace / "lost+found"  # a fresh ext4 has it; it is never synced back
         artefact.mkdir(parents=True, exist_ok=True)
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-c",
-            code,
-            cwd=workspace,
-            env={"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"},
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
+        # Not a pipe: uvloop fails to write to a program that has ended already.
+        with TemporaryFile() as given:
+            given.write((stdin or "").encode())
+            given.seek(0)
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-c",
+                code,
+                cwd=workspace,
+                env={"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"},
+                stdin=given,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+            )
         try:
             async with asyncio.timeout(self.patience_s):
-                stdout, stderr = await process.communicate((stdin or "").encode())
+                stdout, stderr = await process.communicate()
         except TimeoutError:
             return Output(False, error="Resource temporarily unavailable (os error 11)")
         finally:
