@@ -13,14 +13,20 @@ from gateway.config.units import Size
 from gateway.domain.errors import GatewayError, ProtocolFault, StreamBroken
 from gateway.domain.model import Entry, Kind
 from gateway.domain.paths import WorkspacePath
-from gateway.executors.base import Capabilities, Health, Links, Plugin, Proof
+from gateway.executors.base import (
+    Capabilities,
+    Health,
+    Links,
+    Plugin,
+    Proof,
+)
 from gateway.executors.engines.connecting import RemoteConfig
 from gateway.executors.engines.rest import Reply, RestEngine
+from gateway.executors.engines.spooled import Room, Spool, SpooledFile
 from gateway.executors.engines.walking import DirectoryWalk
 from gateway.executors.firecracker.calls import Calls
 from gateway.executors.firecracker.envelope import Envelope
 from gateway.executors.firecracker.pages import TreeWalk, past_excluded
-from gateway.executors.firecracker.spooled import Room, Spool, SpooledFile
 from gateway.executors.streams import EVERYTHING, FileStream, Selection, Walk, Wanted
 from gateway.system.pool import Pool
 

@@ -1,4 +1,4 @@
-"""A file that came whole and waits on this host's disk, in a temporary file without a name."""
+"""What came whole waits on this host's disk, in a temporary file without a name."""
 
 import asyncio
 import os
@@ -34,7 +34,7 @@ class Spool:
         self._pool = pool
         self._room = room
         self._taken = 0
-        self._waiting: list[bytes] = []
+        self._waiting: list[bytes | memoryview] = []
         self._held = 0
 
     @classmethod
@@ -56,7 +56,7 @@ class Spool:
             file.close()
             room.left += spool._taken
 
-    async def write(self, data: bytes) -> None:
+    async def write(self, data: bytes | memoryview) -> None:
         """Append *data*; raise `Busy` or `Unavailable` if there is no room for it."""
         self._waiting.append(data)
         self._held += len(data)
@@ -77,21 +77,28 @@ class Spool:
 
 
 class SpooledFile(FileStream):
-    """A file that is on the disk already, so that every part of it is cheap."""
+    """A file that is on the disk already, so that every part of it is cheap.
+
+    It may be one of many in *file*, where it begins at *offset*.
+    """
 
     complete = True
 
-    def __init__(self, source: str, entry: Entry, file: Descriptor, pool: Pool) -> None:
+    def __init__(
+        self, source: str, entry: Entry, file: Descriptor, pool: Pool, offset: int = 0
+    ) -> None:
         self.source = source
         self.entry = entry
-        self.descriptor = file.fd
+        self.descriptor = None if offset else file.fd
         self._file = file
         self._pool = pool
+        self._offset = offset
 
     async def read(self, first: int, count: int) -> bytes:
         """Return exactly *count* bytes from position *first*."""
+        part = self._pool.submit(_part, self._file, self._offset + first, count)
         try:
-            data = await wrap_future(self._pool.submit(_part, self._file, first, count))
+            data = await wrap_future(part)
         except (OSError, ValueError) as exc:
             raise StreamBroken("the file cannot be read on") from exc
         if len(data) != count:
@@ -117,7 +124,7 @@ def _unmade(making: "Future[int]") -> None:
         os.close(making.result())
 
 
-def _append(file: Descriptor, pieces: list[bytes], position: int) -> int:
+def _append(file: Descriptor, pieces: list[bytes | memoryview], position: int) -> int:
     data = memoryview(b"".join(pieces))
     written = 0
     with file.held() as fd:
