@@ -12,7 +12,10 @@ Parts = tuple[bytes, ...]
 
 
 class Found(NamedTuple):
-    """What lies at a path: a directory, a file whose body is at *offset*, or a link with a text."""
+    """What lies at a path: a directory, a file whose body is at *offset*, or a link with a text.
+
+    What *is_member* is not goes into no archive, for nobody wants it, but something below it.
+    """
 
     is_directory: bool
     size: int
@@ -21,6 +24,7 @@ class Found(NamedTuple):
     offset: int = 0
     digest: str | None = None
     text: bytes | None = None
+    is_member: bool = True
 
 
 class Links:

@@ -14,18 +14,14 @@ from typing import Final
 from isal import igzip_lib
 
 from gateway.domain.archives import Bodies, Member
-from gateway.domain.errors import ProtocolFault, StreamBroken
+from gateway.domain.errors import PathNotFound, ProtocolFault, StreamBroken
 from gateway.domain.model import Entry, Kind
 from gateway.domain.paths import WorkspacePath
 from gateway.executors.engines.spooled import Spool, SpooledFile
+from gateway.executors.engines.tar_links import Parts
 from gateway.executors.engines.tar_reader import TarReader
 from gateway.executors.engines.tar_tree import Place, Tree
-from gateway.executors.streams import (
-    FileStream,
-    Members,
-    Packed,
-)
-from gateway.system.pool import Pool
+from gateway.executors.streams import FileStream, Members, Packed
 
 _PIECE: Final = 1024 * 1024  # bytes of an inflated piece
 _WORTH_IT: Final = 256 * 1024
@@ -37,12 +33,10 @@ class TarStream:
     *root* is as in `Tree`.
     """
 
-    def __init__(
-        self, packed: Packed, spool: Spool, pool: Pool, root: tuple[bytes, ...] | None = None
-    ) -> None:
+    def __init__(self, packed: Packed, spool: Spool, root: Parts | None = None) -> None:
         self._tree = Tree(packed, root)
         self._spool = spool
-        self._pool = pool
+        self._pool = spool.pool
         self._stored = 0
 
     async def take(
@@ -78,7 +72,7 @@ class TarStream:
         """What all the tars hold; raises `TooLarge` for what links make of it, `ProtocolFault`."""
         await self._spool.flush()
         members, offsets = await wrap_future(self._pool.submit(self._tree.members))
-        return _TarMembers(source, members, offsets, self._tree.skipped, self._spool, self._pool)
+        return _TarMembers(source, members, offsets, self._tree.skipped, self._spool)
 
     async def _inflated(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         inflater = _Inflater()
@@ -135,25 +129,25 @@ class _TarMembers(Members):
         offsets: Sequence[int],
         skipped: int,
         spool: Spool,
-        pool: Pool,
     ) -> None:
         self.source = source
         self.members = members
         self.skipped = skipped
         self.bodies = Bodies(spool.file.fd, None, offsets)
         self._spool = spool
-        self._pool = pool
 
     @asynccontextmanager
     async def open(self, member: Member) -> AsyncIterator[FileStream]:
         """Open the body of a member: it is here already, and does not change."""
         assert self.bodies is not None
         number = bisect_left(self.members, member.parts, key=attrgetter("parts"))
-        version = None if member.version is None else str(member.version)
-        path, kind = WorkspacePath(member.parts), Kind.FILE
-        entry = Entry(path, kind, member.size, member.mtime_ns, member.mode, version=version)
-        offset = self.bodies.offsets[number]
-        yield SpooledFile(self.source, entry, self._spool.file, self._pool, offset)
+        if self.members[number : number + 1] != [member]:
+            raise PathNotFound("file not found")
+        _, _, size, mtime_ns, mode, version = member
+        told = None if version is None else str(version)
+        path = WorkspacePath(member.parts)
+        entry = Entry(path, Kind.FILE, size, mtime_ns, mode, version=told)
+        yield SpooledFile(self.source, entry, self._spool, self.bodies.offsets[number])
 
 
 async def _joined(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

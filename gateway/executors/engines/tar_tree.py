@@ -94,9 +94,7 @@ class Tree:
         if parts == self._place.base.parts:
             if not is_directory:
                 raise fault("a file in place of the directory")
-            if parts:
-                self._put(parts, Found(True, 0, header.mtime_ns, header.mode))
-            return None
+            return None  # of it nothing else is told, as a walk tells nothing
         if not self._wants(parts, is_directory):
             self.forget(parts)
             return None
@@ -137,6 +135,8 @@ class Tree:
             if file is not None and parts[: len(file)] == file:
                 raise fault("a file that is a directory")
             file = None if found.is_directory else parts
+            if not found.is_member:
+                continue
             if found.text is not None:
                 target = self._links.file(parts[:-1], found.text)
                 if target is None:
@@ -189,7 +189,9 @@ class Tree:
         for count in range(len(parts) - 1, len(self._place.base.parts), -1):
             if parts[:count] in self._found:
                 break
-            self._found[parts[:count]] = Found(True, 0, None, _IMPLIED_MODE)
+            self._found[parts[:count]] = Found(
+                True, 0, None, _IMPLIED_MODE, is_member=self._wants(parts[:count], True)
+            )
         if len(self._found) > self._bounds.entries:
             limit = f"archive exceeds maximum number of entries ({self._bounds.entries})"
             raise _too_large(limit, parts)

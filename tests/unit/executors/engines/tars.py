@@ -9,12 +9,7 @@ from gateway.domain.archives import ArchiveBounds, Format, Member, Packing
 from gateway.executors.engines.spooled import Room, Spool
 from gateway.executors.engines.tar_stream import TarStream
 from gateway.executors.engines.tar_tree import Place
-from gateway.executors.streams import (
-    Members,
-    Packed,
-    Selection,
-)
-from gateway.system.pool import Pool
+from gateway.executors.streams import Members, Packed, Selection
 
 BOUNDS = ArchiveBounds(entries=1000, bytes=10**8, file=10**7, depth=100)
 END = bytes(1024)
@@ -53,21 +48,22 @@ async def given(
     **how: Any,
 ) -> Given:
     """What *tars*, one for each place, give when they come in pieces of that size."""
-    pool = Pool("tars", 1)
-    try:
-        async with Spool.opened(pool, Room(room)) as spool:
-            stream = TarStream(asked or packed(), spool, pool, root)
+    with Room.running("tars", room) as spare:
+        async with Spool.opened(spare) as spool:
+            stream = TarStream(asked or packed(), spool, root)
             for tar, place in zip(tars, places, strict=True):
                 chunks = _in_pieces(tar, piece) if isinstance(tar, bytes) else tar
                 await stream.take(chunks, place, **how)
-            members = await stream.members("tars")
-            return Given(
-                {b"/".join(member.parts): member for member in members.members},
-                {b"/".join(parts): held async for parts, held in _contents(members)},
-                members.skipped,
-            )
-    finally:
-        pool.shutdown()
+            return await held(await stream.members("tars"))
+
+
+async def held(members: Members) -> Given:
+    """All of it."""
+    return Given(
+        {b"/".join(member.parts): member for member in members.members},
+        {b"/".join(parts): body async for parts, body in _contents(members)},
+        members.skipped,
+    )
 
 
 async def _contents(members: Members) -> AsyncIterator[tuple[tuple[bytes, ...], bytes | None]]:
