@@ -14,7 +14,7 @@ from typing import Final
 from isal import igzip_lib
 
 from gateway.domain.archives import Bodies, Member
-from gateway.domain.errors import PathNotFound, ProtocolFault, StreamBroken
+from gateway.domain.errors import PathNotFound, ProtocolFault, StreamBroken, TimedOut
 from gateway.domain.model import Entry, Kind
 from gateway.domain.paths import WorkspacePath
 from gateway.executors.engines.spooled import Spool, SpooledFile
@@ -22,6 +22,7 @@ from gateway.executors.engines.tar_links import Parts
 from gateway.executors.engines.tar_reader import TarReader
 from gateway.executors.engines.tar_tree import Place, Tree
 from gateway.executors.streams import FileStream, Members, Packed
+from gateway.executors.within import within
 
 _PIECE: Final = 1024 * 1024  # bytes of an inflated piece
 _WORTH_IT: Final = 256 * 1024
@@ -30,11 +31,14 @@ _WORTH_IT: Final = 256 * 1024
 class TarStream:
     """Members of the tars that it is given, one for each directory that is to be packed.
 
-    *root* is as in `Tree`.
+    A backend may be silent for *idle_s*. *root* is as in `Links`.
     """
 
-    def __init__(self, packed: Packed, spool: Spool, root: Parts | None = None) -> None:
+    def __init__(
+        self, packed: Packed, spool: Spool, idle_s: float, root: Parts | None = None
+    ) -> None:
         self._tree = Tree(packed, root)
+        self._idle_s = idle_s
         self._spool = spool
         self._pool = spool.pool
         self._stored = 0
@@ -50,13 +54,13 @@ class TarStream:
         """Drain one tar, to its proven end.
 
         A last file *made* (a name), of the beginning of time, is the backend's own and left out.
-        Raises `ProtocolFault`, `TooLarge`, `Unsupported`, and what `Spool.write` raises.
+        Raises `TooLarge`, what `Spool.write` raises, `TimedOut`, `ProtocolFault` and `Unsupported`.
         """
         self._tree.begin(place)
         reader = TarReader(self._tree, self._stored)
-        plain = self._inflated(chunks) if is_gzip else chunks
+        pieces = self._joined(chunks)
         try:
-            async for piece in _joined(plain):
+            async for piece in self._inflated(pieces) if is_gzip else pieces:
                 for part in await wrap_future(self._pool.submit(reader.feed, piece)):
                     await self._spool.write(part)
         except StreamBroken as exc:
@@ -74,14 +78,33 @@ class TarStream:
         members, offsets = await wrap_future(self._pool.submit(self._tree.members))
         return _TarMembers(source, members, offsets, self._tree.skipped, self._spool)
 
-    async def _inflated(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    async def _inflated(self, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         inflater = _Inflater()
-        async for chunk in _joined(chunks):
-            data = chunk
-            while piece := await wrap_future(self._pool.submit(inflater.take, data)):
-                yield piece
+        async for piece in pieces:
+            data = piece
+            while plain := await wrap_future(self._pool.submit(inflater.take, data)):
+                yield plain
                 data = b""
         inflater.end()
+
+    async def _joined(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """The same bytes in pieces that are worth a visit to a thread."""
+        waiting: list[bytes] = []
+        count = 0
+        while chunk := await self._next(chunks):
+            waiting.append(chunk)
+            count += len(chunk)
+            if count >= _WORTH_IT:
+                yield b"".join(waiting)
+                waiting, count = [], 0
+        if waiting:
+            yield b"".join(waiting)
+
+    async def _next(self, chunks: AsyncIterator[bytes]) -> bytes:
+        try:
+            return await within(self._idle_s, _first_of(chunks))
+        except TimeoutError as exc:
+            raise TimedOut("the executor fell silent") from exc
 
 
 class _Inflater:
@@ -150,15 +173,5 @@ class _TarMembers(Members):
         yield SpooledFile(self.source, entry, self._spool, self.bodies.offsets[number])
 
 
-async def _joined(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """The same bytes in pieces that are worth a visit to a thread."""
-    waiting: list[bytes] = []
-    count = 0
-    async for chunk in chunks:
-        waiting.append(chunk)
-        count += len(chunk)
-        if count >= _WORTH_IT:
-            yield b"".join(waiting)
-            waiting, count = [], 0
-    if waiting:
-        yield b"".join(waiting)
+async def _first_of(chunks: AsyncIterator[bytes]) -> bytes:
+    return await anext(chunks, b"")

@@ -81,11 +81,12 @@ class Firecracker(Plugin):
         per_workspace=1,
     )
 
-    def __init__(self, name: str, calls: Calls, room: Room, most: int) -> None:
+    def __init__(self, name: str, calls: Calls, room: Room, config: FirecrackerConfig) -> None:
         super().__init__(name)
         self._calls = calls
         self._room = room
-        self._most = most
+        self._most = config.max_file
+        self._idle_s = config.timeout.idle
 
     @classmethod
     @asynccontextmanager
@@ -96,7 +97,7 @@ class Firecracker(Plugin):
             headers["Authorization"] = f"Bearer {config.token.read()}"
         with Room.running(name, config.spool) as room:
             async with RestEngine.running(config, headers) as engine:
-                yield cls(name, Calls(engine, config.workspaces), room, config.max_file)
+                yield cls(name, Calls(engine, config.workspaces), room, config)
 
     async def probe(self) -> Health:
         """Ask for the executor's health and how many of its machines are in use."""
@@ -168,7 +169,7 @@ class Firecracker(Plugin):
         out what need not come.
         """
         async with Spool.opened(self._room) as spool:
-            stream = TarStream(packed, spool)
+            stream = TarStream(packed, spool, self._idle_s)
             for path in packed.packing.paths:
                 without = await self._excluded(workspace, path, packed)
                 depth = packed.bounds.depth

@@ -13,6 +13,7 @@ from gateway.executors.streams import Members, Packed, Selection
 
 BOUNDS = ArchiveBounds(entries=1000, bytes=10**8, file=10**7, depth=100)
 END = bytes(1024)
+IDLE_S = 5.0
 
 Contents = Mapping[bytes, bytes | None]
 """By path: a file's bytes; None is a directory."""
@@ -50,7 +51,7 @@ async def given(
     """What *tars*, one for each place, give when they come in pieces of that size."""
     with Room.running("tars", room) as spare:
         async with Spool.opened(spare) as spool:
-            stream = TarStream(asked or packed(), spool, root)
+            stream = TarStream(asked or packed(), spool, IDLE_S, root)
             for tar, place in zip(tars, places, strict=True):
                 chunks = _in_pieces(tar, piece) if isinstance(tar, bytes) else tar
                 await stream.take(chunks, place, **how)
