@@ -24,6 +24,7 @@ from gateway.domain.errors import (
     Unsupported,
 )
 from gateway.executors.base import Executor
+from gateway.executors.guarded import Guarded
 from gateway.executors.registry import executor_class
 from gateway.executors.streams import (
     Members,
@@ -82,7 +83,7 @@ async def staged(packer: Packer, tmp: Path, port: int | None = None) -> AsyncIte
         kind = executor_class(section["type"])
         config = kind.Config.model_validate(section)
         async with kind.running("remote", config) as executor:
-            yield Stage(executor, proxy)
+            yield Stage(Guarded(executor, config, BOUNDS.file), proxy)
 
 
 @pytest.fixture(params=PACKERS)
@@ -121,6 +122,7 @@ BROKEN: dict[str, tuple[Fault, type[GatewayError]]] = {
         for share in (0.0, 0.01, 0.5, 0.999)
         for by_reset in (False, True)
     },
+    "silent": (faults.silent, TimedOut),
     **{f"silent from {share}": (faults.stalled(share), TimedOut) for share in (0.0, 0.5, 0.999)},
 }
 

@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from gateway.domain.archives import Member
-from gateway.domain.errors import TooLarge, Unsupported
+from gateway.domain.errors import Unsupported
 from gateway.domain.paths import LONGEST_PATH, WorkspacePath
+from gateway.domain.sizes import size_text
+from gateway.executors.collecting import too_large
 from gateway.executors.engines.tar_headers import (
     BODILESS,
     DIRECTORY,
@@ -185,7 +187,7 @@ class Tree:
         self._bytes += found.size
         floor = len(self._place.base.parts) + self._bounds.depth
         if len(parts) > floor or (found.is_directory and len(parts) == floor):
-            raise _too_large(f"archive exceeds maximum depth ({self._bounds.depth} levels)", parts)
+            raise too_large(f"archive exceeds maximum depth ({self._bounds.depth} levels)", parts)
         for count in range(len(parts) - 1, len(self._place.base.parts), -1):
             if parts[:count] in self._found:
                 break
@@ -194,19 +196,15 @@ class Tree:
             )
         if len(self._found) > self._bounds.entries:
             limit = f"archive exceeds maximum number of entries ({self._bounds.entries})"
-            raise _too_large(limit, parts)
+            raise too_large(limit, parts)
 
     def _check(self, parts: Parts, size: int) -> None:
         """Raise `TooLarge` if a file of that *size* is, or makes the whole, too large."""
         bounds = self._bounds
         if size > bounds.file:
-            raise _too_large(f"file exceeds maximum size limit ({bounds.file} bytes)", parts)
+            raise too_large(f"file exceeds maximum size limit ({size_text(bounds.file)})", parts)
         if self._bytes + size > bounds.bytes:
-            raise _too_large(f"archive exceeds maximum size ({bounds.bytes} bytes)", parts)
-
-
-def _too_large(limit: str, parts: Parts) -> TooLarge:
-    return TooLarge(f"{limit} at {WorkspacePath(parts).relative!r}")
+            raise too_large(f"archive exceeds maximum size ({size_text(bounds.bytes)})", parts)
 
 
 def _sort(header: Header) -> tuple[bool, bool]:

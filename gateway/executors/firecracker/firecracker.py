@@ -14,6 +14,7 @@ from gateway.domain.errors import GatewayError, ProtocolFault, StreamBroken, Too
 from gateway.domain.model import Entry, Kind
 from gateway.domain.paths import WorkspacePath
 from gateway.executors.base import (
+    Archives,
     Capabilities,
     Health,
     Links,
@@ -28,7 +29,7 @@ from gateway.executors.engines.tar_tree import Place
 from gateway.executors.engines.walking import DirectoryWalk
 from gateway.executors.firecracker.calls import Calls
 from gateway.executors.firecracker.envelope import Envelope
-from gateway.executors.firecracker.packing import Noting, tar_in
+from gateway.executors.firecracker.packing import Noting, TooMuch, tar_in
 from gateway.executors.firecracker.pages import TreeWalk, past_excluded
 from gateway.executors.streams import (
     EVERYTHING,
@@ -79,6 +80,7 @@ class Firecracker(Plugin):
         links=Links.HIDDEN,
         proof=Proof.BOUNDARY,
         per_workspace=1,
+        archives=Archives.MEMBERS,
     )
 
     def __init__(self, name: str, calls: Calls, room: Room, config: FirecrackerConfig) -> None:
@@ -165,17 +167,25 @@ class Firecracker(Plugin):
     async def archive(self, workspace: str, packed: Packed) -> AsyncIterator[Members]:
         """Begin an archive: with all of it here, had by one call for each directory.
 
-        Raises `Unsupported` for more than one file may have. With a selection another call finds
-        out what need not come.
+        Raises `Unsupported` for more than one file may have: the executor holds it all in memory.
+        With a selection another call finds out what need not come.
         """
         async with Spool.opened(self._room) as spool:
             stream = TarStream(packed, spool, self._idle_s)
             for path in packed.packing.paths:
-                without = await self._excluded(workspace, path, packed)
-                depth = packed.bounds.depth
-                async with self._calls.tar(workspace, path, depth, self._most, without) as reply:
-                    await stream.take(tar_in(reply, self._most), Place(path))
+                try:
+                    await self._pack(workspace, path, packed, stream)
+                except TooMuch:
+                    async with self._archived(workspace, packed):  # `TooLarge` is for everybody
+                        raise
             yield await stream.members(self.name)
+
+    async def _pack(
+        self, workspace: str, path: WorkspacePath, packed: Packed, stream: TarStream
+    ) -> None:
+        depth, without = packed.bounds.depth, await self._excluded(workspace, path, packed)
+        async with self._calls.tar(workspace, path, depth, self._most, without) as reply:
+            await stream.take(tar_in(reply, self._most), Place(path))
 
     async def _excluded(self, workspace: str, path: WorkspacePath, packed: Packed) -> Sequence[str]:
         if packed.selection is None:

@@ -8,7 +8,13 @@ from typing import Self
 
 from gateway.domain.errors import GatewayError, ProtocolFault, StreamBroken
 from gateway.domain.paths import WorkspacePath
-from gateway.executors.base import Capabilities, Health, Links, Plugin
+from gateway.executors.base import (
+    Archives,
+    Capabilities,
+    Health,
+    Links,
+    Plugin,
+)
 from gateway.executors.engines.remote_stream import RemoteStream
 from gateway.executors.engines.rest import Ask, RestEngine
 from gateway.executors.engines.spooled import Room, Spool
@@ -59,6 +65,7 @@ class HttpProfile(Plugin):
             links=Links.HIDDEN,
             proof=declared.proof,
             isolates=declared.isolates,
+            archives=_archives(profile),
         )
 
     @classmethod
@@ -153,6 +160,12 @@ class HttpProfile(Plugin):
         engine = self._engine.at(self._config.base(workspace)) if many else self._engine
         root = self._config.directory(workspace)
         return Workspace(Backend(self._profile, engine, workspace, root, own_host=many))
+
+
+def _archives(profile: Profile) -> Archives:
+    if profile.archive is not None:
+        return Archives.MEMBERS
+    return Archives.REFUSED if profile.list is None else Archives.WALKED
 
 
 def _plain(exclude: Sequence[str]) -> Sequence[str]:

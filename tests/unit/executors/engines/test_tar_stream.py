@@ -410,7 +410,10 @@ async def test_without_room_it_is_not_taken():
     [
         ({"entries": 3}, "maximum number of entries (3)"),
         ({"bytes": 29}, "maximum size (29 bytes)"),
-        ({"file": 19}, "file exceeds maximum size limit (19 bytes) at 'd/big'"),
+        (
+            {"file": 19},
+            "limit (19 bytes) at 'd/big'; to leave that out: exclude=/d/big",
+        ),
         ({"depth": 1}, "maximum depth (1 levels) at 'd'"),
         ({"entries": 4, "bytes": 30, "file": 20, "depth": 2}, None),
     ],

@@ -15,6 +15,7 @@ from gateway.domain.errors import (
     PathNotFound,
     PathRefused,
     ProtocolFault,
+    TooLarge,
     Unsupported,
     WorkspaceGone,
 )
@@ -125,6 +126,17 @@ async def test_what_is_too_large_for_an_answer_is_left_to_others(sessions, shann
             await archived(executor)
 
 
+async def test_what_is_too_large_for_everybody_is_told_by_its_name(sessions, shannon):
+    plant(sessions / "s1", {"d/f": bytes(200_000)})
+    bounds = ArchiveBounds(entries=9, bytes=10**6, file=150_000, depth=9)
+
+    async with firecracker(shannon.url, max_file=100_000) as executor:
+        with pytest.raises(TooLarge) as raised:
+            await archived(executor, packed(bounds))
+
+    assert "'d/f'" in raised.value.message
+
+
 @pytest.mark.parametrize(
     ("workspace", "path", "expected"),
     [
@@ -204,7 +216,7 @@ async def test_an_answer_that_is_not_whole_is_an_outage(answer):
 
 async def test_more_than_was_asked_for_is_not_taken():
     async with facing({EXECUTE: envelope_of(TAR + bytes(5000))}, max_file=2000) as executor:
-        with pytest.raises(Unsupported):
+        with pytest.raises(Outage):
             await archived(executor)
 
 
