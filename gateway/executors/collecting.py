@@ -52,7 +52,7 @@ class Collection:
                 if size is None:
                     raise Unsupported("the executor does not tell how large files are")
                 if size > most:
-                    raise _too_large(f"file exceeds maximum size limit ({size_text(most)})", parts)
+                    raise too_large(f"file exceeds maximum size limit ({size_text(most)})", parts)
                 self._bytes += size
                 self._keep(Member(parts, False, size, mtime_ns, S_IMODE(mode), version))
             elif S_ISDIR(mode) and not is_link:
@@ -66,11 +66,11 @@ class Collection:
             raise ProtocolFault("the executor lists its entries out of order")
         self._last = parts
         if member.is_directory and len(parts) >= self._floor:
-            raise _too_large(f"archive exceeds maximum depth ({bounds.depth} levels)", parts)
+            raise too_large(f"archive exceeds maximum depth ({bounds.depth} levels)", parts)
         if self._bytes > bounds.bytes:
-            raise _too_large(f"archive exceeds maximum size ({size_text(bounds.bytes)})", parts)
+            raise too_large(f"archive exceeds maximum size ({size_text(bounds.bytes)})", parts)
         if len(self.members) == bounds.entries:
-            raise _too_large(f"archive exceeds maximum number of entries ({bounds.entries})", parts)
+            raise too_large(f"archive exceeds maximum number of entries ({bounds.entries})", parts)
         self.members.append(member)
 
 
@@ -95,7 +95,8 @@ async def collected(
     return collection
 
 
-def _too_large(limit: str, parts: tuple[bytes, ...]) -> TooLarge:
+def too_large(limit: str, parts: tuple[bytes, ...]) -> TooLarge:
+    """The verdict on an archive that is beyond *limit* at *parts*, and how to leave that out."""
     path = WorkspacePath(parts).relative
     return TooLarge(f"{limit} at {path!r}; to leave that out: exclude={_pattern(path)}")
 

@@ -1,6 +1,8 @@
-"""A list-and-download API as there are many: files come as they are, with parts and versions."""
+"""An API as there are many: files come as they are, in parts, too; directories come as tars."""
 
+import io
 import os
+import tarfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -24,6 +26,13 @@ errors:
   - {status: 404, means: path_not_found}
 capabilities: {ranges: true, versions: true}
 """
+TAR = """
+archive:
+  request: {path: /tar, query: {path: "{path}"}}
+  format: tar
+  prefix: "{name}"
+"""
+TAR_GZ = TAR.replace("/tar,", "/tar.gz,").replace("format: tar", "format: tar.gz")
 
 
 @asynccontextmanager
@@ -52,5 +61,21 @@ async def file_api(root: Path, token: str) -> AsyncIterator[str]:
             raise web.HTTPNotFound
         return web.FileResponse(path)
 
-    async with serving(routed(web.get("/list", listing), web.get("/file", file))) as url:
+    async def tar(request: web.Request) -> web.Response:
+        directory = place(request)
+        if not directory.is_dir():
+            raise web.HTTPNotFound
+        made = io.BytesIO()
+        with tarfile.open(fileobj=made, mode="w:gz" if request.path == "/tar.gz" else "w") as tar:
+            tar.add(directory, directory.name)
+        return web.Response(body=made.getvalue(), content_type="application/octet-stream")
+
+    async with serving(
+        routed(
+            web.get("/list", listing),
+            web.get("/file", file),
+            web.get("/tar", tar),
+            web.get("/tar.gz", tar),
+        )
+    ) as url:
         yield url

@@ -1,9 +1,12 @@
-"""A list-and-download API like no other: many workspaces at one server, paths in URLs, base64."""
+"""An API like no other: many workspaces at one server, paths in URLs, base64, tars of its own."""
 
 import base64
+import io
 import os
+import tarfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -29,6 +32,12 @@ errors:
   - {answer: {at: /reply/code, equals: 36}, means: path_not_found}
   - {answer: {at: /reply/code, equals: 20}, means: not_a_directory}
   - {answer: {at: /reply/code, equals: 21}, means: not_a_file}
+"""
+ARCHIVE = """
+archive:
+  request: {path: "/tar/{path}"}
+  format: tar
+  prefix: "box/{name}"
 """
 _ROOT = "/data"
 
@@ -59,9 +68,23 @@ async def odd_api(root: Path) -> AsyncIterator[str]:
             return web.json_response({"reply": {"code": exc.errno}})
         return web.json_response({"reply": {"content": base64.b64encode(content).decode()}})
 
+    async def tar(request: web.Request) -> web.Response:
+        path = unquote(request.raw_path.split("/")[3])
+        made = io.BytesIO()
+        try:
+            with tarfile.open(fileobj=made, mode="w") as tar:
+                _pack(
+                    tar, place(request, unquote(path)), f"./box/{unquote(path).rpartition('/')[2]}"
+                )
+        except OSError as exc:
+            return web.json_response({"reply": {"code": exc.errno}}, status=418)
+        return web.Response(body=made.getvalue(), content_type="application/octet-stream")
+
     async with serving(
         routed(
-            web.get("/{workspace}/tree/{path:[\\s\\S]*}", tree), web.post("/{workspace}/read", read)
+            web.get("/{workspace}/tree/{path:[\\s\\S]*}", tree),
+            web.get("/{workspace}/tar/{path:[\\s\\S]*}", tar),
+            web.post("/{workspace}/read", read),
         )
     ) as url:
         yield url
@@ -78,3 +101,18 @@ def _node(entry: os.DirEntry[str]) -> dict[str, Any]:
         "bytes": str(found.st_size),
         "when": found.st_mtime * 1000,
     }
+
+
+def _pack(tar: tarfile.TarFile, directory: str, name: str) -> None:
+    """All below *directory*, in the order of paths, with the times that a listing tells."""
+    for found in sorted(os.listdir(directory), key=os.fsencode):
+        path, inside = f"{directory}/{found}", f"{name}/{found}"
+        info = tar.gettarinfo(path, inside)
+        if info is None:
+            continue  # a socket
+        info.mode = 0
+        info.pax_headers = {"mtime": str(Decimal(str(os.lstat(path).st_mtime * 1000)) / 1000)}
+        with open(path if info.isreg() else os.devnull, "rb") as file:
+            tar.addfile(info, file)
+        if info.isdir():
+            _pack(tar, path, inside)

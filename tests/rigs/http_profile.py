@@ -67,11 +67,11 @@ async def aio(tmp_path: Path) -> AsyncIterator[Rig]:
 
 
 @asynccontextmanager
-async def own(tmp_path: Path) -> AsyncIterator[Rig]:
+async def own(tmp_path: Path, *, archive: str) -> AsyncIterator[Rig]:
     """Each workspace at a URL of its own."""
     tmp_path.mkdir(exist_ok=True)
     file = tmp_path / "odd.yaml"
-    file.write_text(odd_api.PROFILE)
+    file.write_text(odd_api.PROFILE + archive)
     async with (
         odd_api.odd_api(tmp_path / "workspaces") as url,
         reaching(
@@ -81,4 +81,10 @@ async def own(tmp_path: Path) -> AsyncIterator[Rig]:
         yield rig
 
 
-RIGS = {"sandbox-agent": sandbox_agent, "open-terminal": open_terminal, "aio": aio, "own": own}
+RIGS = {
+    "sandbox-agent": sandbox_agent,
+    "open-terminal": open_terminal,
+    "aio": aio,
+    "own": partial(own, archive=""),
+    "tar": partial(own, archive=odd_api.ARCHIVE),
+}

@@ -17,12 +17,10 @@ import orjson
 from pydantic import ConfigDict, FailFast, Field, TypeAdapter, with_config
 
 from gateway.domain.errors import (
-    LINK_LEAVES,
     GatewayError,
     NotADirectory,
     NotAFile,
     PathNotFound,
-    PathRefused,
     ProtocolFault,
     Unavailable,
     WorkspaceGone,
@@ -32,15 +30,13 @@ from gateway.domain.paths import WorkspacePath
 from gateway.executors.engines.rest import Ask, Reply, RestEngine
 from gateway.executors.firecracker.names import checked_name, encoded, spelled
 from gateway.executors.firecracker.pages import MOST_ENTRIES, Page, parse, seen_from
+from gateway.executors.firecracker.verdicts import GONE, NO_DIRECTORY, NOT_FOUND, verdict
 
 _MADE_WITH_EXT4 = b"lost+found"
 _MOST_OUTPUT = 8 * 1024 * 1024  # bytes of JSON around what the guest script writes
 _PAGE_BYTES = 4 * 1024 * 1024
 _PAGE_SECONDS = 2.5  # of the 5 s; starting Python and the way back need theirs
 _TIMEOUT_S = 30
-_GONE = "the executor has nothing of this session"
-_NOT_FOUND = "file not found"
-_NO_DIRECTORY = "not a directory"
 _STRICT = with_config(ConfigDict(strict=True))
 
 
@@ -113,10 +109,10 @@ class Calls:
             found = await self.look(workspace, path)
             if found == "directory":
                 raise Unavailable("the directory changed while it was looked for") from None
-            raise _verdict(found, NotADirectory(_NO_DIRECTORY)) from None
+            raise verdict(found, NotADirectory(NO_DIRECTORY)) from None
         entries = await asyncio.to_thread(_entries, path, listing.files)
         if not entries and not path.parts:
-            raise WorkspaceGone(_GONE)
+            raise WorkspaceGone(GONE)
         return entries
 
     @asynccontextmanager
@@ -132,7 +128,7 @@ class Calls:
                 found = await self.look(workspace, path)
                 if found in ("file", "other"):
                     raise Unavailable("the file changed while it was looked for") from None
-                raise _verdict(found, NotAFile("not a file")) from None
+                raise verdict(found, NotAFile("not a file")) from None
             yield reply
 
     async def page(
@@ -157,7 +153,19 @@ class Calls:
         page = await asyncio.to_thread(parse, path, after, depth, output)
         if page.word in ("end", "more"):
             return page
-        raise _verdict(page.word, NotADirectory(_NO_DIRECTORY))
+        raise verdict(page.word, NotADirectory(NO_DIRECTORY))
+
+    @asynccontextmanager
+    async def tar(
+        self, workspace: str, path: WorkspacePath, depth: int, most: int, without: Sequence[str]
+    ) -> AsyncIterator[Reply]:
+        """The answer that holds the tar of the directory *path*, as the guest script packs it.
+
+        *without* are paths in it, `encoded`, that are left out.
+        """
+        asked = {"path": encoded(path), "pack": most, "depth": depth, "without": without}
+        async with self._engine.ask(self._execution(workspace, asked)) as reply:
+            yield reply
 
     async def look(self, workspace: str, path: WorkspacePath) -> str:
         """What lies at *path*, in the guest script's word: 404 does not tell it."""
@@ -166,17 +174,20 @@ class Calls:
 
     async def _run(self, workspace: str, asked: Mapping[str, object]) -> str:
         """What the guest script writes when *asked*; a batch in one life of a machine."""
+        async with self._engine.ask(self._execution(workspace, asked)) as reply:
+            output = await reply.json(_OUTPUT, _MOST_OUTPUT)
+        if not output.success:
+            raise Unavailable("the executor failed")
+        return output.stdout
+
+    def _execution(self, workspace: str, asked: Mapping[str, object]) -> Ask:
         body = {
             **self._place(workspace),
             "code": self._guest,
             "stdin": orjson.dumps(asked).decode(),
             "timeout_seconds": _TIMEOUT_S,
         }
-        async with self._engine.ask(Ask("POST", "/execute", body=body)) as reply:
-            output = await reply.json(_OUTPUT, _MOST_OUTPUT)
-        if not output.success:
-            raise Unavailable("the executor failed")
-        return output.stdout
+        return Ask("POST", "/execute", body=body)
 
     def _place(self, workspace: str) -> dict[str, object]:
         path = f"{self._directory}/{workspace}"
@@ -185,26 +196,7 @@ class Calls:
 
 def _missing() -> GatewayError:
     """What 404 says: nothing there, or something of the wrong kind, or no such workspace."""
-    return PathNotFound(_NOT_FOUND)
-
-
-def _verdict(found: str, wrong_kind: GatewayError) -> GatewayError:
-    """What it means for the client that the guest script found that."""
-    match found:
-        case "empty":
-            return WorkspaceGone(_GONE)
-        case "missing":
-            return PathNotFound(_NOT_FOUND)
-        case "blocked":
-            return NotADirectory(_NO_DIRECTORY)
-        case "leaves" | "loops":
-            return PathRefused(LINK_LEAVES)
-        case "file" | "directory" | "other":
-            return wrong_kind
-        case "unreadable":
-            return Unavailable("the executor cannot read the directory")
-        case _:
-            return ProtocolFault("the executor's answer has an unexpected form")
+    return PathNotFound(NOT_FOUND)
 
 
 def _entries(directory: WorkspacePath, listed: Sequence[_File]) -> Sequence[Entry]:

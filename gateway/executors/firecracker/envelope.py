@@ -1,45 +1,36 @@
-"""Takes the file out of the JSON text in which Shannon's executor sends it, piece by piece."""
+"""Takes bytes out of the JSON text in which Shannon's executor sends them, piece by piece."""
 
 import binascii
 import re
-from dataclasses import dataclass
-from typing import Literal
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
+from pydantic import JsonValue, TypeAdapter, ValidationError
 
-from gateway.domain.errors import ProtocolFault, TooLarge
+from gateway.domain.errors import GatewayError, ProtocolFault
 
 _MOST_AROUND = 4096  # bytes before the content, and behind it
 
 # A flat object up to the opening quote of the content; each alternative begins with a character of
 # its own, so that nothing is tried twice.
-_BEFORE = re.compile(
-    rb'\s*\{\s*(?:"(?!content")[^"\\]*"\s*:\s*(?:"(?:[^"\\]|\\.)*"|[^\s",:{}\[\]\\]+)\s*,\s*)*'
-    rb'"content"\s*:\s*"'
+_BEFORE = (
+    rb'\s*\{\s*(?:"(?!%(field)s")[^"\\]*"\s*:\s*(?:"(?:[^"\\]|\\.)*"|[^\s",:{}\[\]\\]+)\s*,\s*)*'
+    rb'"%(field)s"\s*:\s*"'
 )
-
-
-@with_config(ConfigDict(strict=True))
-@dataclass(frozen=True, slots=True)
-class _Around:
-    """What the answer is when the content has been taken out."""
-
-    success: bool
-    content: Literal[""]
-
-
-_AROUND = TypeAdapter(_Around)
+_AROUND = TypeAdapter(dict[str, JsonValue])
 
 
 class Envelope:
-    """Is fed the text as it comes and gives the file's bytes; holds no more than one piece.
+    """Is fed the text as it comes and gives the bytes in *field*; holds no more than one piece.
 
     The size that the answer tells is not asked: it may be absent, and what counts is what came.
+    *excess* is raised for more than *most* bytes.
     """
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, field: str, most: int, excess: GatewayError) -> None:
+        self._field = field
+        self._start = re.compile(_BEFORE % {b"field": field.encode()})
         self._left = most
         self._most = most
+        self._excess = excess
         self._before = b""
         self._behind: bytes | None = None
         self._is_begun = False
@@ -47,18 +38,18 @@ class Envelope:
         self._is_padded = False
 
     def expect(self, length: int | None) -> None:
-        """Raise `TooLarge` if an answer of that length holds a file of more than *most* bytes."""
+        """Raise *excess* if an answer of that length holds more than *most* bytes."""
         if length is not None and length > self._most * 4 // 3 + 2 * _MOST_AROUND:
-            raise self._too_large()
+            raise self._excess
 
     def feed(self, text: bytes) -> bytes:
         """The bytes that *text* completes.
 
-        Raises `TooLarge` when there are more than *most*, `ProtocolFault` if it cannot go on.
+        Raises *excess* when there are more than *most*, `ProtocolFault` if it cannot go on.
         """
         if not self._is_begun:
             self._before += text
-            found = _BEFORE.match(self._before)
+            found = self._start.match(self._before)
             if found is None:
                 if len(self._before) > _MOST_AROUND:
                     raise _unexpected("no content")
@@ -82,7 +73,8 @@ class Envelope:
             around = _AROUND.validate_json(self._before + b'"' + self._behind)
         except ValidationError as exc:
             raise _unexpected(exc.errors(include_input=False)[0]["type"]) from None
-        if not around.success:
+        # Of a field that is there twice the last one counts.
+        if around.get("success") is not True or around[self._field] != "":
             raise _unexpected("no success")
 
     def _decoded(self, content: bytes) -> bytes:
@@ -100,11 +92,8 @@ class Envelope:
             raise _unexpected("base64 behind its end")
         self._left -= len(data)
         if self._left < 0:
-            raise self._too_large()
+            raise self._excess
         return data
-
-    def _too_large(self) -> TooLarge:
-        return TooLarge(f"file exceeds maximum size limit ({self._most} bytes)")
 
     def _end_of_text(self, text: bytes) -> None:
         assert self._behind is not None

@@ -1,6 +1,6 @@
 """The executor of Shannon: workspaces in Firecracker machines that live for one call each."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Annotated, ClassVar, Literal, Self
@@ -10,21 +10,36 @@ from pydantic_core import PydanticCustomError
 
 from gateway.config.model import ExecutorConfig, Timeouts
 from gateway.config.units import Size
-from gateway.domain.errors import GatewayError, ProtocolFault, StreamBroken
+from gateway.domain.errors import GatewayError, ProtocolFault, StreamBroken, TooLarge
 from gateway.domain.model import Entry, Kind
 from gateway.domain.paths import WorkspacePath
-from gateway.executors.base import Capabilities, Health, Links, Plugin, Proof
+from gateway.executors.base import (
+    Archives,
+    Capabilities,
+    Health,
+    Links,
+    Plugin,
+    Proof,
+)
 from gateway.executors.engines.connecting import RemoteConfig
 from gateway.executors.engines.rest import Reply, RestEngine
+from gateway.executors.engines.spooled import Room, Spool, SpooledFile
+from gateway.executors.engines.tar_stream import TarStream
+from gateway.executors.engines.tar_tree import Place
 from gateway.executors.engines.walking import DirectoryWalk
 from gateway.executors.firecracker.calls import Calls
 from gateway.executors.firecracker.envelope import Envelope
+from gateway.executors.firecracker.packing import Noting, TooMuch, tar_in
 from gateway.executors.firecracker.pages import TreeWalk, past_excluded
-from gateway.executors.firecracker.spooled import Room, Spool, SpooledFile
-from gateway.executors.streams import EVERYTHING, FileStream, Selection, Walk, Wanted
-from gateway.system.pool import Pool
-
-_SPOOLERS = 4
+from gateway.executors.streams import (
+    EVERYTHING,
+    FileStream,
+    Members,
+    Packed,
+    Selection,
+    Walk,
+    Wanted,
+)
 
 
 def _directory(path: str) -> str:
@@ -36,8 +51,8 @@ def _directory(path: str) -> str:
 class FirecrackerConfig(RemoteConfig):
     """*workspaces* is the directory of all workspaces as the executor's host names it.
 
-    A file that has more than *max_file* bytes is not taken from it, and not more than *spool* bytes
-    of all files that are being read.
+    A file that has more than *max_file* bytes is not taken from it, nor an archive, and not more
+    than *spool* bytes of all that is being read.
     """
 
     type: Literal["firecracker"]
@@ -65,14 +80,15 @@ class Firecracker(Plugin):
         links=Links.HIDDEN,
         proof=Proof.BOUNDARY,
         per_workspace=1,
+        archives=Archives.MEMBERS,
     )
 
-    def __init__(self, name: str, calls: Calls, pool: Pool, room: Room, most: int) -> None:
+    def __init__(self, name: str, calls: Calls, room: Room, config: FirecrackerConfig) -> None:
         super().__init__(name)
         self._calls = calls
-        self._pool = pool
         self._room = room
-        self._most = most
+        self._most = config.max_file
+        self._idle_s = config.timeout.idle
 
     @classmethod
     @asynccontextmanager
@@ -81,13 +97,9 @@ class Firecracker(Plugin):
         headers = {}
         if config.token is not None:
             headers["Authorization"] = f"Bearer {config.token.read()}"
-        pool = Pool(f"{name}-spool", _SPOOLERS)
-        try:
+        with Room.running(name, config.spool) as room:
             async with RestEngine.running(config, headers) as engine:
-                calls, room = Calls(engine, config.workspaces), Room(config.spool)
-                yield cls(name, calls, pool, room, config.max_file)
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+                yield cls(name, Calls(engine, config.workspaces), room, config)
 
     async def probe(self) -> Health:
         """Ask for the executor's health and how many of its machines are in use."""
@@ -105,16 +117,17 @@ class Firecracker(Plugin):
         self, workspace: str, path: WorkspacePath, wanted: Wanted = EVERYTHING
     ) -> AsyncIterator[FileStream]:
         """Open the file at *path*: it is here, whole and checked, when this has been entered."""
-        async with Spool.opened(self._pool, self._room) as spool:
+        async with Spool.opened(self._room) as spool:
             async with self._calls.content(workspace, path) as reply:
                 await self._take(reply, spool)
             entry = Entry(path, Kind.FILE, spool.size, None, 0)
-            yield SpooledFile(self.name, entry, spool.file, self._pool)
+            yield SpooledFile(self.name, entry, spool)
 
     async def _take(self, reply: Reply, spool: Spool) -> None:
         if reply.content_type != "application/json":
             raise ProtocolFault("the executor's answer is not JSON")
-        envelope = Envelope(self._most)
+        excess = TooLarge(f"file exceeds maximum size limit ({self._most} bytes)")
+        envelope = Envelope("content", self._most, excess)
         envelope.expect(reply.length)
         try:
             async for text in reply.chunks():
@@ -149,3 +162,37 @@ class Firecracker(Plugin):
             after=after,
             selection=selection,
         )
+
+    @asynccontextmanager
+    async def archive(self, workspace: str, packed: Packed) -> AsyncIterator[Members]:
+        """Begin an archive: with all of it here, had by one call for each directory.
+
+        Raises `Unsupported` for more than one file may have: the executor holds it all in memory.
+        With a selection another call finds out what need not come.
+        """
+        async with Spool.opened(self._room) as spool:
+            stream = TarStream(packed, spool, self._idle_s)
+            for path in packed.packing.paths:
+                try:
+                    await self._pack(workspace, path, packed, stream)
+                except TooMuch:
+                    async with self._archived(workspace, packed):  # `TooLarge` is for everybody
+                        raise
+            yield await stream.members(self.name)
+
+    async def _pack(
+        self, workspace: str, path: WorkspacePath, packed: Packed, stream: TarStream
+    ) -> None:
+        depth, without = packed.bounds.depth, await self._excluded(workspace, path, packed)
+        async with self._calls.tar(workspace, path, depth, self._most, without) as reply:
+            await stream.take(tar_in(reply, self._most), Place(path))
+
+    async def _excluded(self, workspace: str, path: WorkspacePath, packed: Packed) -> Sequence[str]:
+        if packed.selection is None:
+            return ()
+        noting = Noting(packed.selection, path)
+        depth = packed.bounds.depth
+        async with self.walk(workspace, path, depth=depth, selection=noting) as tree:
+            async for _ in tree:
+                pass
+        return noting.noted

@@ -1,8 +1,9 @@
-"""Runs inside the virtual machine: says what lies at a path, or lists the tree below it.
+"""Runs inside the virtual machine: tells what lies at a path, or below it, or packs that.
 
 Never imported: its text is sent to the executor, which starts it as `python3 -c` in the workspace.
-It reads one JSON object from standard input and writes a line per entry, in the order of paths,
-and then `. word`. An answer without that last line was cut short.
+It reads one JSON object from standard input. For a listing it writes a line per entry, in the order
+of paths, and then `. word`; an answer without that last line was cut short. What it packs is in
+base64: a line with a word, and if that is `tar` the tar behind it.
 """
 
 import sys
@@ -15,12 +16,14 @@ import errno  # noqa: E402
 import json  # noqa: E402
 import os  # noqa: E402
 import stat  # noqa: E402
+import tarfile  # noqa: E402
 import time  # noqa: E402
-from collections.abc import Iterator  # noqa: E402
-from typing import Any, TypeAlias  # noqa: E402
+from collections.abc import Callable, Iterator  # noqa: E402
+from typing import Any, NamedTuple, TypeAlias  # noqa: E402
 
 _MADE_WITH_EXT4 = b"lost+found"
 _LONGEST_DIRECTORY = 4095 - 256  # bytes, so that each name below it still makes a path
+_ROOM_FOR_HEADERS = 2048  # bytes; longer names than fit make a header of their own longer
 _LEADS_NOWHERE = (errno.ENOENT, errno.ELOOP, errno.ENOTDIR)
 
 Parts = tuple[bytes, ...]
@@ -32,6 +35,9 @@ def main() -> None:
     asked = json.load(sys.stdin)
     root = os.path.realpath(b".")
     found, top = look(root, parts_of(asked["path"]))
+    if "pack" in asked:
+        pack(root, top, asked, found)
+        return
     if found == "directory" and asked["depth"]:
         found = list_tree(root, top, asked)
     sys.stdout.write(f". {found}\n")
@@ -61,22 +67,111 @@ def list_tree(root: bytes, top: bytes, asked: dict[str, Any]) -> str:
     until = time.monotonic() + asked["seconds"]
     entries, room = asked["entries"], asked["bytes"]
     try:
-        first = children(top)
+        tree = walk(root, top, asked["depth"], parts_of(asked["after"]), frozenset())
+        for path, one in tree:
+            if one.kind == "x":
+                continue
+            name = binascii.b2a_base64(b"/".join(path), newline=False).decode()
+            line = f"{one.kind} {one.size} {one.mtime_ns} {one.mode:o} {name}\n"
+            sys.stdout.write(line)
+            entries -= 1
+            room -= len(line)
+            if entries <= 0 or room <= 0 or time.monotonic() > until:
+                return "more"
     except OSError:
         return "unreadable"
-    if top == root:
-        first = [entry for entry in first if entry.name != _MADE_WITH_EXT4]
-    for line in lines(root, first, asked["depth"], parts_of(asked["after"])):
-        sys.stdout.write(line)
-        entries -= 1
-        room -= len(line)
-        if entries <= 0 or room <= 0 or time.monotonic() > until:
-            return "more"
     return "end"
 
 
-def lines(root: bytes, first: list[Found], depth: int, after: Parts) -> Iterator[str]:
-    """A line per entry behind *after*, from *first* on down; a linked directory is not entered."""
+def pack(root: bytes, top: bytes, asked: dict[str, Any], found: str) -> None:
+    """Write the tar of all below *top*, unless it may have more than *asked["pack"]* bytes."""
+    write, flush = encoder()
+    if found == "directory":
+        try:
+            without = frozenset(parts_of(path) for path in asked["without"])
+            tree = list(walk(root, top, asked["depth"], (), without))
+        except OSError:
+            found = "unreadable"
+        else:
+            whole = sum(one.size + _ROOM_FOR_HEADERS for _, one in tree)
+            found = "tar" if whole <= asked["pack"] else "large"
+    write(found.encode() + b"\n")
+    if found == "tar":
+        for path, one in tree:
+            write(member(path, one))
+        write(bytes(2 * tarfile.BLOCKSIZE))
+    flush()
+
+
+def encoder() -> "tuple[Callable[[bytes], None], Callable[[], None]]":
+    """What writes bytes as one text of base64, and what writes the rest of it."""
+    held = b""
+
+    def write(data: bytes) -> None:
+        nonlocal held
+        held += data
+        whole = len(held) - len(held) % 3
+        sys.stdout.write(binascii.b2a_base64(held[:whole], newline=False).decode())
+        held = held[whole:]
+
+    def flush() -> None:
+        sys.stdout.write(binascii.b2a_base64(held, newline=False).decode())
+
+    return write, flush
+
+
+def member(path: Parts, one: "One") -> bytes:
+    """A member of a tar; of what cannot be packed, one that is a FIFO."""
+    info = tarfile.TarInfo(b"/".join(path).decode("utf-8", "surrogateescape"))
+    info.type, body = tarfile.FIFOTYPE, b""
+    if one.kind == "d" and not one.is_link:
+        info.type = tarfile.DIRTYPE
+    elif one.kind == "f":
+        try:
+            body = content(one.place)
+            info.type = tarfile.REGTYPE
+        except OSError:
+            pass  # it went, or cannot be read
+    info.size, info.mode = len(body), one.mode
+    seconds, ns = divmod(abs(one.mtime_ns), 10**9)
+    info.pax_headers = {"mtime": f"{'-' * (one.mtime_ns < 0)}{seconds}.{ns:09}"}
+    head = info.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
+    return head + body + bytes(-len(body) % tarfile.BLOCKSIZE)
+
+
+def content(place: bytes) -> bytes:
+    """What is in a regular file; raise OSError if it is none any more."""
+    with open(os.open(place, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW), "rb") as file:
+        found = os.fstat(file.fileno())
+        if not stat.S_ISREG(found.st_mode):
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        return file.read(found.st_size)
+
+
+class One(NamedTuple):
+    """What an entry is, or leads to, and where that is.
+
+    Kind `D` is a directory that is not entered, `x` a link that dangles or leaves, `u` unknown.
+    """
+
+    kind: str
+    size: int
+    mtime_ns: int
+    mode: int
+    is_link: bool
+    place: bytes
+
+
+def walk(
+    root: bytes, top: bytes, depth: int, after: Parts, without: "frozenset[Parts]"
+) -> "Iterator[tuple[Parts, One]]":
+    """What lies behind *after* in *top*, but not in *without*; a linked directory is not entered.
+
+    Raises OSError if *top* cannot be read.
+    """
+    first = children(top)
+    if top == root:
+        first = [entry for entry in first if entry.name != _MADE_WITH_EXT4]
     levels = [iter(first)]
     here: list[bytes] = []
     while levels:
@@ -88,21 +183,19 @@ def lines(root: bytes, first: list[Found], depth: int, after: Parts) -> Iterator
             continue
         path = (*here, entry.name)
         is_before = path <= after
-        if is_before and after[: len(path)] != path:
+        if path in without or (is_before and after[: len(path)] != path):
             continue
-        told = described(root, entry)
-        if told is None:
+        one = described(root, entry)
+        if one is None:
             continue
-        kind, facts = told
-        if kind == "d" and len(path) < depth and not entry.is_symlink():
+        if one.kind == "d" and len(path) < depth and not one.is_link:
             try:
                 levels.append(iter(children(entry.path)))
                 here.append(entry.name)
             except OSError:
-                kind = "D"
+                one = one._replace(kind="D")
         if not is_before:
-            name = binascii.b2a_base64(b"/".join(path), newline=False).decode()
-            yield f"{kind} {facts} {name}\n"
+            yield path, one
 
 
 def children(directory: bytes) -> list[Found]:
@@ -113,23 +206,24 @@ def children(directory: bytes) -> list[Found]:
         return sorted(found, key=lambda entry: entry.name)
 
 
-def described(root: bytes, entry: Found) -> tuple[str, str] | None:
-    """The kind of what *entry* is, or leads to, and its size, time and mode.
-
-    None if it went, dangles or leads out of the workspace.
-    """
+def described(root: bytes, entry: Found) -> "One | None":
+    """What *entry* is, or leads to; None if it went."""
+    place, is_link = entry.path, False
     try:
         found = entry.stat(follow_symlinks=False)
-        if stat.S_ISLNK(found.st_mode):
-            target = os.path.realpath(entry.path)
-            if not is_inside(root, target):
-                return None
-            found = os.stat(target)
+        is_link = stat.S_ISLNK(found.st_mode)
+        if is_link:
+            place = os.path.realpath(entry.path)
+            if not is_inside(root, place):
+                return One("x", 0, 0, 0, is_link, place)
+            found = os.stat(place)
     except OSError as exc:
-        return None if exc.errno in _LEADS_NOWHERE else ("u", "0 0 0")
+        if exc.errno not in _LEADS_NOWHERE:
+            return One("u", 0, 0, 0, is_link, place)
+        return One("x", 0, 0, 0, is_link, place) if is_link else None
     kind = kind_of(found)
     size = found.st_size if kind == "f" else 0
-    return kind, f"{size} {found.st_mtime_ns} {stat.S_IMODE(found.st_mode):o}"
+    return One(kind, size, found.st_mtime_ns, stat.S_IMODE(found.st_mode), is_link, place)
 
 
 def kind_of(found: os.stat_result) -> str:

@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from email.utils import parsedate_to_datetime
 from typing import Final, NoReturn
+from urllib.parse import unquote
 
 import aiohttp
 from pydantic import TypeAdapter
@@ -27,7 +28,7 @@ from gateway.executors.engines.rest import Reply, RestEngine, refusal
 from gateway.executors.http_profile.answers import VERDICTS, children, content_of, entry_of
 from gateway.executors.http_profile.parts import part_of, range_header
 from gateway.executors.http_profile.pointer import MISSING, found
-from gateway.executors.http_profile.profile import Content, Means, Operation, Profile
+from gateway.executors.http_profile.profile import Archive, Content, Means, Operation, Profile
 from gateway.executors.http_profile.request import Request
 
 _JSON: Final = TypeAdapter[object](object)
@@ -60,6 +61,14 @@ class Backend:
         self._workspace = workspace
         self._root = root
         self._own_host = own_host
+
+    def absolute(self, path: WorkspacePath) -> str:
+        """Where *path* is in the sandbox; raise `Unsupported` if that cannot be said to it."""
+        try:
+            below = path.raw.decode("utf-8")
+        except UnicodeDecodeError:
+            raise Unsupported("the executor has no names that are not UTF-8") from None
+        return f"{self._root}/{below}" if below else self._root or "/"
 
     async def listed(self, directory: WorkspacePath) -> Sequence[Entry]:
         """The direct children of *directory*, as the listing shows them."""
@@ -105,6 +114,20 @@ class Backend:
                 return
         async with self._downloaded(path, None) as reply:  # it ends before what was asked for
             yield self._body(path, reply, 0)
+
+    @asynccontextmanager
+    async def tar(
+        self, archive: Archive, path: WorkspacePath, without: Sequence[str]
+    ) -> AsyncIterator[Reply]:
+        """The tar of the directory *path*; what has a name of *without* need not be in it."""
+        query = [(archive.exclude, name) for name in without] if archive.exclude else []
+        async with self._asked(archive.request, path, {}, query) as reply:
+            if reply.status != 200:
+                await self._refuse(Operation.ARCHIVE, reply)
+            said = [] if archive.of is None else reply.headers.getall(archive.of, [])
+            if any(unquote(of) != self.absolute(path) for of in said):
+                raise Unsupported("the executor packs another directory than was asked for")
+            yield reply
 
     async def _told(self, path: WorkspacePath, content: Content) -> Body:
         data = await self._json(Operation.DOWNLOAD, self.profile.download.request, path)
@@ -164,10 +187,14 @@ class Backend:
 
     @asynccontextmanager
     async def _asked(
-        self, request: Request, path: WorkspacePath, headers: Mapping[str, str]
+        self,
+        request: Request,
+        path: WorkspacePath,
+        headers: Mapping[str, str],
+        query: Sequence[tuple[str, str]] = (),
     ) -> AsyncIterator[Reply]:
-        ask = request.filled(self._absolute(path), self._workspace)
-        ask = replace(ask, headers={**ask.headers, **headers})
+        ask = request.filled(self.absolute(path), self._workspace)
+        ask = replace(ask, headers={**ask.headers, **headers}, query=[*ask.query, *query])
         async with AsyncExitStack() as stack:
             try:
                 reply = await stack.enter_async_context(self._engine.ask(ask, _ANY_STATUS))
@@ -176,13 +203,6 @@ class Backend:
                     raise WorkspaceGone("the executor does not have the workspace") from exc
                 raise
             yield reply
-
-    def _absolute(self, path: WorkspacePath) -> str:
-        try:
-            below = path.raw.decode("utf-8")
-        except UnicodeDecodeError:
-            raise Unsupported("the executor has no names that are not UTF-8") from None
-        return f"{self._root}/{below}" if below else self._root or "/"
 
 
 def _nobody_knows_the_host(exc: Unavailable) -> bool:

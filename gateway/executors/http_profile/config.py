@@ -10,6 +10,7 @@ from pydantic_core import PydanticCustomError
 from yarl import URL
 
 from gateway.config.errors import ConfigError
+from gateway.config.units import Size
 from gateway.domain.errors import WorkspaceGone
 from gateway.executors.engines.connecting import RemoteConfig, checked_url
 from gateway.executors.http_profile.profile import Profile
@@ -59,12 +60,14 @@ class HttpProfileConfig(RemoteConfig):
     """The backend that *profile* describes, at *url*.
 
     *root* is where its sandboxes have their workspace. Both may hold `{workspace}`: each workspace
-    then has a server, or a directory, of its own.
+    then has a server, or a directory, of its own. What lies in tars that the backend sends takes
+    *spool* bytes on the disk, and not more.
     """
 
     url: Annotated[str, AfterValidator(_url)]
     profile: Annotated[str, AfterValidator(_profile)]
     root: Annotated[str, AfterValidator(_root)] = "/workspace"
+    spool: Size = 4 * 1024**3
 
     @model_validator(mode="after")
     def _fits_the_profile(self) -> "HttpProfileConfig":

@@ -1,22 +1,42 @@
 """The executor of type `http_profile`: any list-and-download HTTP API that a profile describes."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import re
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from typing import Self
 
 from gateway.domain.errors import GatewayError, ProtocolFault, StreamBroken
 from gateway.domain.paths import WorkspacePath
-from gateway.executors.base import Capabilities, Health, Links, Plugin
+from gateway.executors.base import (
+    Archives,
+    Capabilities,
+    Health,
+    Links,
+    Plugin,
+)
 from gateway.executors.engines.remote_stream import RemoteStream
 from gateway.executors.engines.rest import Ask, RestEngine
+from gateway.executors.engines.spooled import Room, Spool
+from gateway.executors.engines.tar_stream import TarStream
 from gateway.executors.engines.walking import DirectoryWalk
 from gateway.executors.http_profile.backend import Backend
 from gateway.executors.http_profile.config import HttpProfileConfig
 from gateway.executors.http_profile.profile import Profile
 from gateway.executors.http_profile.reading import read_profile
 from gateway.executors.http_profile.workspace import Workspace
-from gateway.executors.streams import EVERYTHING, FileStream, Selection, Walk, Wanted
+from gateway.executors.streams import (
+    EVERYTHING,
+    ArchiveStream,
+    FileStream,
+    Members,
+    Packed,
+    Selection,
+    Walk,
+    Wanted,
+)
+
+_NAME = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_.-]*/?")
 
 
 class HttpProfile(Plugin):
@@ -25,12 +45,18 @@ class HttpProfile(Plugin):
     Config = HttpProfileConfig
 
     def __init__(
-        self, name: str, config: HttpProfileConfig, profile: Profile, engine: RestEngine
+        self,
+        name: str,
+        config: HttpProfileConfig,
+        profile: Profile,
+        engine: RestEngine,
+        room: Room,
     ) -> None:
         super().__init__(name)
         self._config = config
         self._profile = profile
         self._engine = engine
+        self._room = room
         declared = profile.capabilities
         self.capabilities = Capabilities(
             ranges=declared.ranges,
@@ -39,6 +65,7 @@ class HttpProfile(Plugin):
             links=Links.HIDDEN,
             proof=declared.proof,
             isolates=declared.isolates,
+            archives=_archives(profile),
         )
 
     @classmethod
@@ -51,8 +78,9 @@ class HttpProfile(Plugin):
             scheme = f"{profile.auth.scheme} " if profile.auth.scheme else ""
             headers[profile.auth.header] = scheme + config.token.read()
         somewhere = config.model_copy(update={"url": str(config.base("w"))})
-        async with RestEngine.running(somewhere, headers) as engine:
-            yield cls(name, config, profile, engine)
+        with Room.running(name, config.spool) as room:
+            async with RestEngine.running(somewhere, headers) as engine:
+                yield cls(name, config, profile, engine, room)
 
     async def probe(self) -> Health:
         """Ask for the profile's `health`, if it has one and there is one server to ask."""
@@ -108,8 +136,43 @@ class HttpProfile(Plugin):
             selection=selection,
         )
 
+    def archive(
+        self, workspace: str, packed: Packed
+    ) -> AbstractAsyncContextManager[Members | ArchiveStream]:
+        """Begin an archive: of tars, if the backend makes them; then all is here that is in it."""
+        if self._profile.archive is None:
+            return super().archive(workspace, packed)
+        return self._packed(workspace, packed)
+
+    @asynccontextmanager
+    async def _packed(self, workspace: str, packed: Packed) -> AsyncIterator[Members]:
+        place = self._workspace(workspace)
+        without = _plain(packed.packing.exclude)
+        root = tuple(self._config.directory(workspace).encode().split(b"/")[1:])
+        async with Spool.opened(self._room) as spool:
+            stream = TarStream(packed, spool, self._config.timeout.idle, root)
+            for path in packed.packing.paths:
+                await place.pack(path, without, stream)
+            yield await stream.members(self.name)
+
     def _workspace(self, workspace: str) -> Workspace:
         many = self._config.has_many_backends
         engine = self._engine.at(self._config.base(workspace)) if many else self._engine
         root = self._config.directory(workspace)
         return Workspace(Backend(self._profile, engine, workspace, root, own_host=many))
+
+
+def _archives(profile: Profile) -> Archives:
+    if profile.archive is not None:
+        return Archives.MEMBERS
+    return Archives.REFUSED if profile.list is None else Archives.WALKED
+
+
+def _plain(exclude: Sequence[str]) -> Sequence[str]:
+    """The patterns that are a name, which every backend understands as git does.
+
+    They only save work. None, if a later pattern may take them back.
+    """
+    if any(pattern.startswith("!") for pattern in exclude):
+        return ()
+    return [pattern for pattern in exclude if _NAME.fullmatch(pattern)]

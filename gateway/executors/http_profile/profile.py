@@ -34,6 +34,7 @@ class Operation(StrEnum):
     EXISTS = "exists"
     STAT = "stat"
     DOWNLOAD = "download"
+    ARCHIVE = "archive"
 
 
 def _scalar(value: JsonValue) -> JsonValue:
@@ -138,6 +139,36 @@ class Download(Section):
     content: Content | None = None
 
 
+def _prefix(text: str) -> str:
+    plain = text.replace("{name}", "n")
+    if {"", ".", ".."} & set(plain.split("/")) or {"{", "}", "\0"} & set(plain):
+        raise PydanticCustomError(
+            "prefix", "must be names with slashes between them; {name} is the directory's own"
+        )
+    return text
+
+
+class Archive(Section):
+    """How all that lies in a directory is had as one tar.
+
+    The names in it begin with *prefix*. *exclude* is a query parameter that takes the name of what
+    is left out, at any depth. *made* is a file that the backend adds. The header *of*, where it is
+    sent, holds what was packed, percent-encoded.
+    """
+
+    request: Request
+    format: Literal["tar", "tar.gz"]
+    prefix: Annotated[str, AfterValidator(_prefix)] | None = None
+    exclude: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]+$")] | None = None
+    made: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]+$")] | None = None
+    of: HeaderName | None = None
+
+    def prefix_of(self, directory: str) -> tuple[bytes, ...]:
+        """What the names begin with in the tar of *directory*, which is absolute in the sandbox."""
+        text = (self.prefix or "").replace("{name}", directory.rpartition("/")[2])
+        return tuple(name for name in text.encode().split(b"/") if name)
+
+
 class Rule(Section):
     """What an answer means that is of this *status*, or passes the test *answer*, or both."""
 
@@ -193,6 +224,7 @@ class Profile(Section):
     exists: Request | None = None
     stat: Stat | None = None
     download: Download
+    archive: Archive | None = None
     errors: tuple[Rule, ...] = ()
     health: Health | None = None
     capabilities: Declared = Declared()

@@ -14,6 +14,8 @@ from gateway.domain.errors import (
 from gateway.domain.model import Entry, Kind
 from gateway.domain.paths import LONGEST_PATH, WorkspacePath
 from gateway.executors.engines.remote_stream import Body
+from gateway.executors.engines.tar_stream import TarStream
+from gateway.executors.engines.tar_tree import Place
 from gateway.executors.http_profile.answers import VERDICTS
 from gateway.executors.http_profile.backend import NOT_THERE, Backend, Unclear
 from gateway.executors.http_profile.profile import Links, Means, Operation
@@ -48,6 +50,22 @@ class Workspace:
             except NOT_THERE as exc:
                 raise await self._verdict(path, Operation.DOWNLOAD, exc) from exc
             yield body
+
+    async def pack(
+        self, directory: WorkspacePath, without: Sequence[str], stream: TarStream
+    ) -> None:
+        """Have *stream* take all of *directory*; raises what that and `Executor.walk` raise."""
+        archive = self._backend.profile.archive
+        assert archive is not None, "asked for only where the profile has it"
+        place = Place(directory, archive.prefix_of(self._backend.absolute(directory)))
+        async with AsyncExitStack() as stack:
+            try:
+                answer = self._backend.tar(archive, directory, without)
+                reply = await stack.enter_async_context(answer)
+            except NOT_THERE as exc:
+                raise await self._verdict(directory, Operation.ARCHIVE, exc) from exc
+            is_gzip = archive.format == "tar.gz"
+            await stream.take(reply.chunks(), place, is_gzip=is_gzip, made=archive.made)
 
     async def _verdict(
         self, path: WorkspacePath, operation: Operation, said: Exception

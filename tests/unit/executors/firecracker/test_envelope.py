@@ -12,7 +12,7 @@ TEXT = b'{"success":true,"content":"%b","size_bytes":257,"error":null}' % base64
 
 
 def taken(pieces: list[bytes], most: int = 1000) -> bytes:
-    envelope = Envelope(most)
+    envelope = Envelope("content", most, TooLarge("too large"))
     data = b"".join([envelope.feed(piece) for piece in pieces])
     envelope.end()
     return data
@@ -33,6 +33,14 @@ def test_a_text_that_ends_anywhere_else_is_a_fault():
             taken([TEXT[: end // 2], TEXT[end // 2 : end]])
 
 
+@pytest.mark.parametrize(
+    "behind", ['"success":false', '"content":"eA=="', '"success":"true"', '"success":1', '"x"']
+)
+def test_what_stands_behind_it_can_take_it_all_back(behind):
+    with pytest.raises(ProtocolFault):
+        taken([TEXT[:-1] + b"," + behind.encode() + b"}"])
+
+
 def test_the_cap_is_exact():
     assert taken([TEXT], most=len(FILE)) == FILE
     with pytest.raises(TooLarge):
@@ -41,7 +49,7 @@ def test_the_cap_is_exact():
 
 @pytest.mark.parametrize(("length", "is_refused"), [(None, False), (1400, False), (10_000, True)])
 def test_a_length_that_is_too_much_is_refused_unread(length, is_refused):
-    envelope = Envelope(1000)
+    envelope = Envelope("content", 1000, TooLarge("too large"))
     if is_refused:
         with pytest.raises(TooLarge):
             envelope.expect(length)

@@ -8,13 +8,18 @@ from gateway.config.errors import ConfigError
 from gateway.config.load import from_mapping
 from gateway.domain.errors import WorkspaceGone
 from gateway.executors.http_profile.config import HttpProfileConfig
+from gateway.executors.http_profile.profile import Archive
 from gateway.executors.http_profile.reading import read_profile, shipped
+from gateway.executors.http_profile.request import Request
 from tests.rigs.http_profile import RIGS
 
 GOOD = """
 download:
   request: {path: /read, query: {path: "{path}"}}
 """
+
+
+TAR = "archive: {request: {path: /t}, format: tar, "
 
 
 def config(**changes) -> HttpProfileConfig:
@@ -30,7 +35,7 @@ def refusal(**changes) -> str:
 
 
 def test_every_shipped_profile_is_tested_on_a_backend():
-    assert set(shipped()) == {*RIGS, "openhands"} - {"own"}
+    assert set(shipped()) == {*RIGS, "openhands"} - {"own", "tar"}
 
 
 @pytest.mark.parametrize("name", shipped())
@@ -81,6 +86,15 @@ errors:
         (GOOD + "capabilities: {range: true}", "unknown key (did you mean 'ranges'?)"),
         (GOOD + "errors: [{answer: {at: /a, equals: [1]}, means: unavailable}]", "must be text, a"),
         (GOOD + "list: 3", "must be a mapping"),
+        (GOOD + "archive: {request: {path: /t}}", "archive.format: is missing"),
+        (GOOD + "archive: {request: {path: /t}, format: zip}", "must be one of tar, tar.gz, not"),
+        (GOOD + TAR + 'prefix: "{path}"}', "{name} is the directory's own"),
+        (GOOD + TAR + "prefix: /workspace}", "must be names with slashes between them"),
+        (GOOD + TAR + "prefix: ../x}", "must be names with slashes between them"),
+        (GOOD + TAR + "made: a/b}", "archive.made: must match"),
+        (GOOD + TAR + "exclude: a&b}", "archive.exclude: must match"),
+        (GOOD + TAR + "of: Host}", "is a header that the gateway itself sets"),
+        (GOOD + TAR + "prefex: x}", "unknown key (did you mean 'prefix'?)"),
         ("- a", "must be a mapping"),
         ("{}", "download: is missing"),
         (
@@ -142,6 +156,23 @@ def test_a_root_is_absolute_and_plain(root):
 )
 def test_the_root_is_a_prefix(root, expected):
     assert config(root=root).directory("s1") == expected
+
+
+@pytest.mark.parametrize(
+    ("prefix", "directory", "expected"),
+    [
+        (None, "/workspace", ()),
+        ("{name}", "/workspace", (b"workspace",)),
+        ("{name}", "/workspace/a b", (b"a b",)),
+        ("{name}", "/", ()),
+        ("box/{name}", "/w/x", (b"box", b"x")),
+        ("files", "/w/x", (b"files",)),
+    ],
+)
+def test_the_prefix_of_a_tar_may_be_the_directorys_name(prefix, directory, expected):
+    archive = Archive(request=Request(path="/t"), format="tar", prefix=prefix)
+
+    assert archive.prefix_of(directory) == expected
 
 
 @pytest.mark.parametrize(

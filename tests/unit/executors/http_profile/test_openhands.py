@@ -5,13 +5,26 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from gateway.domain.errors import GatewayError, NotAFile, PathNotFound, Unsupported, WorkspaceGone
+from gateway.domain.errors import (
+    GatewayError,
+    NotADirectory,
+    NotAFile,
+    PathNotFound,
+    Unsupported,
+    WorkspaceGone,
+)
 from gateway.domain.paths import WorkspacePath
-from gateway.executors.streams import Wanted
+from gateway.executors.streams import (
+    Members,
+    Packed,
+    Wanted,
+)
+from gateway.service.selection import Selector
 from tests import needs, programs
 from tests.doubles.openhands import openhands
 from tests.rigs import Rig
 from tests.rigs.http_profile import below, reaching
+from tests.unit.executors.engines.tars import Given, held, packed
 
 CONTENT = bytes(range(256)) * 2000
 
@@ -103,3 +116,90 @@ async def test_it_cannot_list(rig):
     with pytest.raises(Unsupported):
         async with rig.executor.walk("s1", WorkspacePath.ROOT, depth=1):
             pass
+
+
+async def archived(rig: Rig, asked: Packed | None = None, workspace: str = "s1") -> Given:
+    async with rig.executor.archive(workspace, asked or packed()) as members:
+        assert isinstance(members, Members)
+        return await held(members)
+
+
+FILES: dict[str | bytes, bytes | str | None] = {
+    "a.txt": b"1",
+    "d/e/" + "long" * 40: CONTENT,
+    "d/\udcff\udcfe": b"not UTF-8",
+    "d/é\n": b"",
+    "empty": None,
+}
+DIRECTORIES = dict.fromkeys([b"d", b"d/e", b"empty"])
+TREE = {**{os.fsencode(path): held for path, held in FILES.items()}, **DIRECTORIES}
+
+
+async def test_a_workspace_is_packed_by_its_server(rig):
+    """Which adds a file of its own, and leaves out links, without a word."""
+    rig.plant({**FILES, "link": "a.txt"})
+
+    found = await archived(rig)
+
+    assert found.contents == TREE
+    assert all(member.mtime_ns for member in found.members.values())
+
+
+async def test_a_directory_is_packed_by_itself(rig):
+    rig.plant(FILES)
+
+    found = await archived(rig, packed(paths=(at("d/e"), at("empty"))))
+
+    wanted = {path: held for path, held in TREE.items() if path.startswith((b"d/e", b"empty"))}
+    assert found.contents == wanted
+
+
+async def test_a_file_of_the_name_that_the_server_uses_is_there(rig):
+    rig.plant({"archive_manifest.json": b"own", "f": b""})
+
+    assert (await archived(rig)).contents == {b"archive_manifest.json": b"own", b"f": b""}
+
+
+@pytest.mark.parametrize("exclude", [("dist/", "n.log"), ("*.log", "dist/"), ("dist/", "*.log")])
+async def test_what_is_excluded_is_left_out(rig, exclude):
+    rig.plant({"dist/f": b"", "d/dist/g": b"", "n.log": b"", "d/n.log": b"", "e/dist": b"file"})
+    selection = Selector.parse(None, exclude)
+
+    found = await archived(rig, packed(selection=selection, exclude=exclude))
+
+    assert found.contents == {b"d": None, b"e": None, b"e/dist": b"file"}
+
+
+async def test_a_repository_is_packed_like_any_directory(rig):
+    rig.plant({".git/HEAD": b"ref: refs/heads/main", "f": b"1"})
+
+    assert (await archived(rig)).contents[b"f"] == b"1"
+
+
+async def test_another_directory_than_was_asked_for_is_refused(rig):
+    """It would pack the one repository instead, also if that has the name of the workspace."""
+    rig.plant({"s1/.git/HEAD": b"ref: refs/heads/main", "s1/f": b"", "beside": b""})
+
+    with pytest.raises(Unsupported):
+        await archived(rig)
+    assert b"s1/f" in (await archived(rig, packed(paths=(at("s1"),)))).contents
+
+
+@pytest.mark.parametrize(
+    ("workspace", "path", "expected"),
+    [
+        ("s1", "missing", PathNotFound),
+        ("s1", "f", NotADirectory),
+        ("s1", "f/x", PathNotFound),
+        ("s2", "", WorkspaceGone),
+        ("s2", "d", WorkspaceGone),
+        ("s1", "\udcff", Unsupported),
+    ],
+)
+async def test_what_is_no_directory_is_not_packed(rig, workspace, path, expected):
+    rig.plant({"f": b"x"})
+
+    with pytest.raises(GatewayError) as raised:
+        await archived(rig, packed(paths=(at(path) if path else WorkspacePath.ROOT,)), workspace)
+
+    assert type(raised.value) is expected

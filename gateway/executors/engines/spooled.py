@@ -1,12 +1,12 @@
-"""A file that came whole and waits on this host's disk, in a temporary file without a name."""
+"""What came whole waits on this host's disk, in a temporary file without a name."""
 
 import asyncio
 import os
 import tempfile
 from asyncio import wrap_future
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import Future
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 
 from gateway.domain.errors import Busy, StreamBroken, Unavailable
 from gateway.domain.model import Entry
@@ -14,34 +14,49 @@ from gateway.executors.streams import FileStream
 from gateway.system.descriptor import Descriptor
 from gateway.system.pool import Pool
 
+_THREADS = 4
 _PIECE = 256 * 1024
 _FLUSHED = 1024 * 1024  # bytes in memory before they are written
 
 
 class Room:
-    """How many bytes all temporary files together may still take: readers may be slow, and many."""
+    """How many bytes all temporary files together may still take: readers may be slow, and many.
 
-    def __init__(self, most: int) -> None:
+    They are written and read in *pool*.
+    """
+
+    def __init__(self, pool: Pool, most: int) -> None:
+        self.pool = pool
         self.left = most
+
+    @classmethod
+    @contextmanager
+    def running(cls, name: str, most: int) -> Iterator["Room"]:
+        """Room for *most* bytes of the executor *name*, and the threads to use it."""
+        pool = Pool(f"{name}-spool", _THREADS)
+        try:
+            yield cls(pool, most)
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 class Spool:
     """The temporary file while it is written."""
 
-    def __init__(self, file: Descriptor, pool: Pool, room: Room) -> None:
+    def __init__(self, file: Descriptor, room: Room) -> None:
         self.file = file
+        self.pool = room.pool
         self.size = 0
-        self._pool = pool
         self._room = room
         self._taken = 0
-        self._waiting: list[bytes] = []
+        self._waiting: list[bytes | memoryview] = []
         self._held = 0
 
     @classmethod
     @asynccontextmanager
-    async def opened(cls, pool: Pool, room: Room) -> AsyncIterator["Spool"]:
+    async def opened(cls, room: Room) -> AsyncIterator["Spool"]:
         """A new one, gone when the block is left; raise `Unavailable` if there is no place."""
-        making = pool.submit(_temporary)
+        making = room.pool.submit(_temporary)
         try:
             file = Descriptor(await wrap_future(making))
         except OSError as exc:
@@ -49,14 +64,14 @@ class Spool:
         except asyncio.CancelledError:
             making.add_done_callback(_unmade)
             raise
-        spool = cls(file, pool, room)
+        spool = cls(file, room)
         try:
             yield spool
         finally:
             file.close()
             room.left += spool._taken
 
-    async def write(self, data: bytes) -> None:
+    async def write(self, data: bytes | memoryview) -> None:
         """Append *data*; raise `Busy` or `Unavailable` if there is no room for it."""
         self._waiting.append(data)
         self._held += len(data)
@@ -71,27 +86,31 @@ class Spool:
         self._room.left -= count
         self._taken += count
         try:
-            self.size += await wrap_future(self._pool.submit(_append, self.file, data, self.size))
+            self.size += await wrap_future(self.pool.submit(_append, self.file, data, self.size))
         except OSError as exc:
             raise Unavailable("the gateway has no room for the executor's file") from exc
 
 
 class SpooledFile(FileStream):
-    """A file that is on the disk already, so that every part of it is cheap."""
+    """A file that is on the disk already, so that every part of it is cheap.
+
+    It may be one of many in *spool*, where it begins at *offset*.
+    """
 
     complete = True
 
-    def __init__(self, source: str, entry: Entry, file: Descriptor, pool: Pool) -> None:
+    def __init__(self, source: str, entry: Entry, spool: Spool, offset: int = 0) -> None:
         self.source = source
         self.entry = entry
-        self.descriptor = file.fd
-        self._file = file
-        self._pool = pool
+        self.descriptor = None if offset else spool.file.fd
+        self._spool = spool
+        self._offset = offset
 
     async def read(self, first: int, count: int) -> bytes:
         """Return exactly *count* bytes from position *first*."""
+        part = self._spool.pool.submit(_part, self._spool.file, self._offset + first, count)
         try:
-            data = await wrap_future(self._pool.submit(_part, self._file, first, count))
+            data = await wrap_future(part)
         except (OSError, ValueError) as exc:
             raise StreamBroken("the file cannot be read on") from exc
         if len(data) != count:
@@ -117,7 +136,7 @@ def _unmade(making: "Future[int]") -> None:
         os.close(making.result())
 
 
-def _append(file: Descriptor, pieces: list[bytes], position: int) -> int:
+def _append(file: Descriptor, pieces: list[bytes | memoryview], position: int) -> int:
     data = memoryview(b"".join(pieces))
     written = 0
     with file.held() as fd:
