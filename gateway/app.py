@@ -34,6 +34,7 @@ from gateway.http.turns import TURNS, Turns
 from gateway.service.archives import Archives
 from gateway.service.placement import Placement
 from gateway.service.workspaces import Bounds, Workspaces
+from gateway.telemetry.tallies import settled
 
 log = structlog.get_logger()
 
@@ -55,7 +56,7 @@ class Apps:
 @asynccontextmanager
 async def wired(config: Config, lifecycle: Lifecycle) -> AsyncIterator[Apps]:
     """Start what *config* names and yield the applications on top of it."""
-    async with AsyncExitStack() as stack:
+    async with settled(), AsyncExitStack() as stack:
         executors = {
             name: Guarded(
                 await stack.enter_async_context(
