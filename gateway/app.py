@@ -20,7 +20,6 @@ from gateway.executors.guarded import Guarded
 from gateway.executors.registry import executor_class
 from gateway.http.authn import Endpoint, Gate
 from gateway.http.boundary import boundary
-from gateway.http.context import add_common_headers
 from gateway.http.dialects.base import Dialect
 from gateway.http.dialects.blackbox import Blackbox
 from gateway.http.dialects.dari import Dari
@@ -107,9 +106,7 @@ def public(
 
 
 def _application() -> web.Application:
-    app = web.Application(middlewares=[boundary])
-    app.on_response_prepare.append(add_common_headers)
-    return app
+    return web.Application(middlewares=[boundary])
 
 
 def _dialects(config: Config, workspaces: Workspaces, archives: Archives) -> list[Dialect]:
