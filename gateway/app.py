@@ -20,7 +20,6 @@ from gateway.executors.guarded import Guarded
 from gateway.executors.registry import executor_class
 from gateway.http.authn import Endpoint, Gate
 from gateway.http.boundary import boundary
-from gateway.http.context import add_common_headers
 from gateway.http.dialects.base import Dialect
 from gateway.http.dialects.blackbox import Blackbox
 from gateway.http.dialects.dari import Dari
@@ -34,6 +33,7 @@ from gateway.http.turns import TURNS, Turns
 from gateway.service.archives import Archives
 from gateway.service.placement import Placement
 from gateway.service.workspaces import Bounds, Workspaces
+from gateway.telemetry.tallies import settled
 
 log = structlog.get_logger()
 
@@ -55,7 +55,7 @@ class Apps:
 @asynccontextmanager
 async def wired(config: Config, lifecycle: Lifecycle) -> AsyncIterator[Apps]:
     """Start what *config* names and yield the applications on top of it."""
-    async with AsyncExitStack() as stack:
+    async with settled(), AsyncExitStack() as stack:
         executors = {
             name: Guarded(
                 await stack.enter_async_context(
@@ -106,9 +106,7 @@ def public(
 
 
 def _application() -> web.Application:
-    app = web.Application(middlewares=[boundary])
-    app.on_response_prepare.append(add_common_headers)
-    return app
+    return web.Application(middlewares=[boundary])
 
 
 def _dialects(config: Config, workspaces: Workspaces, archives: Archives) -> list[Dialect]:

@@ -50,7 +50,7 @@ async def boundary(request: web.Request, handler: Handler) -> web.StreamResponse
     request[EXCHANGE] = exchange
     REQUEST_ID.set(exchange.request_id)
     TRACEPARENT.set(exchange.traceparent)
-    metrics.IN_FLIGHT.inc()
+    metrics.IN_FLIGHT.change(1)
     try:
         response = await _answer(request, handler, dialect, exchange)
         exchange.status = response.status
@@ -60,7 +60,7 @@ async def boundary(request: web.Request, handler: Handler) -> web.StreamResponse
         exchange.outcome = "broken" if _connection(request).is_aborted else "client_left"
         raise
     finally:
-        metrics.IN_FLIGHT.dec()
+        metrics.IN_FLIGHT.change(-1)
         _report(request, exchange)
     return response
 
