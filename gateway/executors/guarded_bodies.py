@@ -142,7 +142,10 @@ class GuardedMembers(Members):
 
 
 class GuardedArchive(ArchiveStream):
-    """An archive that is prepared before *ends_at* (`time.monotonic`), then as `GuardedStream`."""
+    """An archive that is prepared before *ends_at* (`time.monotonic`), then as `GuardedStream`.
+
+    It may have *most_bytes*; that it has more raises `ProtocolFault` where its length is told.
+    """
 
     def __init__(
         self, inner: ArchiveStream, idle_s: float, ends_at: float, most_bytes: int
@@ -150,6 +153,7 @@ class GuardedArchive(ArchiveStream):
         self.source = inner.source
         self.fallback = inner.fallback
         self._inner = inner
+        self._most_bytes = most_bytes
         self._patience = _Patience(inner.source, inf, ends_at)
         self._stream = GuardedStream(inner, idle_s, ends_at, most_bytes)
         self._take_over()
@@ -172,6 +176,8 @@ class GuardedArchive(ArchiveStream):
 
     def _take_over(self) -> None:
         inner = self._inner
+        if (inner.entry.size or 0) > self._most_bytes:
+            raise ProtocolFault(_LONG)
         self.entry = self._stream.entry = inner.entry
         self.seekable = inner.seekable
         self.complete = inner.complete

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from functools import partial
 
 import structlog
 
@@ -9,7 +10,7 @@ from gateway.archive.archiver import Archiver
 from gateway.domain.archives import ArchiveBounds, Packing
 from gateway.domain.errors import TooManyRequests
 from gateway.domain.model import Principal, Scope, SessionId
-from gateway.executors.streams import EVERYTHING, ArchiveStream, Packed, Selection, Wanted
+from gateway.executors.streams import EVERYTHING, ArchiveStream, Packed, Wanted
 from gateway.service.access import authorize
 from gateway.service.gitignore import own_ignores
 from gateway.service.made_archive import MadeArchive
@@ -46,12 +47,13 @@ class Archives:
         pattern that is none, `TooManyRequests`.
         """
         authorize(principal, session_id, Scope.ARCHIVES_READ)
-        selection: Selection | None = Selector.parse(None, packing.exclude)
+        selection = Selector.parse(None, packing.exclude)
+        search = partial(own_ignores, packing=packing, bounds=self.bounds)
+        packed = Packed(
+            packing, self.bounds, selection, wanted, search if packing.gitignore else None
+        )
         executor = self._placement.executor_of(session_id)
         with self._slot():
-            if packing.gitignore:
-                selection = await own_ignores(executor, session_id, packing, self.bounds)
-            packed = Packed(packing, self.bounds, selection, wanted)
             async with AsyncExitStack() as owner, AsyncExitStack() as reading:
                 found = await owner.enter_async_context(executor.archive(session_id, packed))
                 if not isinstance(found, ArchiveStream):

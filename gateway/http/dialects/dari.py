@@ -16,7 +16,7 @@ from gateway.domain.errors import (
     WorkspaceGone,
 )
 from gateway.domain.model import Principal
-from gateway.http.archives import send_archive
+from gateway.http.archives import archive_wanted, send_archive
 from gateway.http.dialects.base import (
     Dialect,
     Route,
@@ -25,7 +25,6 @@ from gateway.http.dialects.base import (
     session_id_parameter,
 )
 from gateway.http.queries import Query
-from gateway.http.responses import wanted
 from gateway.service.archives import Archives
 
 _ROOT = b"/workspace"
@@ -61,7 +60,9 @@ class Dari(Dialect):
         paths = directories(Query(request), partial(mounted_directory, _ROOT))
         packing = Packing(Format.ZIP, apart(paths))
         name = f"workspace-{session_id}.zip"
-        async with self._archives.open(principal, session_id, packing, wanted(request)) as archive:
+        async with self._archives.open(
+            principal, session_id, packing, archive_wanted(request)
+        ) as archive:
             return await send_archive(request, archive, packing, name, sized=False)
 
     def message(self, error: GatewayError) -> str:

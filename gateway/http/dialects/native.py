@@ -7,7 +7,7 @@ from aiohttp import web
 from gateway.domain.archives import Format, Packing, apart
 from gateway.domain.errors import BadParameter
 from gateway.domain.model import Principal
-from gateway.http.archives import send_archive
+from gateway.http.archives import archive_wanted, send_archive
 from gateway.http.dialects.base import (
     Dialect,
     Route,
@@ -16,7 +16,6 @@ from gateway.http.dialects.base import (
     session_id_parameter,
 )
 from gateway.http.queries import Query
-from gateway.http.responses import wanted
 from gateway.service.archives import Archives
 
 _FORMATS = {one.value: one for one in Format}
@@ -44,7 +43,9 @@ class Native(Dialect):
         session_id = session_id_parameter(request)
         packing = self._packing(Query(request))
         name = f"workspace-{session_id}.{packing.format.value}"
-        async with self._archives.open(principal, session_id, packing, wanted(request)) as archive:
+        async with self._archives.open(
+            principal, session_id, packing, archive_wanted(request)
+        ) as archive:
             return await send_archive(request, archive, packing, name, sized=False)
 
     def _packing(self, query: Query) -> Packing:
