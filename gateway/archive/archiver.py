@@ -131,7 +131,13 @@ class Archiver:
             form = plan.format.value
             metrics.ARCHIVE_BUILDS.labels(form, outcome).inc()
             metrics.ARCHIVE_BUILD_SECONDS.observe(monotonic() - began)
+            await self._measure()
+
+    async def _measure(self) -> None:
+        try:
             metrics.SPOOL_BYTES.set(await self._spool.used())
+        except Unavailable as exc:
+            log.error("spool_unusable", reason=exc.message)
 
     def _built(self, task: asyncio.Task[None]) -> None:
         self._builds.discard(task)

@@ -108,6 +108,7 @@ async def test_native_parameters_say_what_to_pack(gateway: Gateway, packer: Pack
         ("format=ZIP", "format: must be zip, tar, tar.gz or tar.zst"),
         ("format=zip&format=tar", "format: given more than once"),
         ("stored=yes", "stored: must be true, false, 1 or 0"),
+        ("format=tar.gz&stored=1", "stored: only a zip or a tar can be"),
         ("gitignore=x", "gitignore: must be true, false, 1 or 0"),
         ("exclude=%ff", "exclude: not valid UTF-8"),
     ],

@@ -49,12 +49,15 @@ class Native(Dialect):
             return await send_archive(request, archive, packing, name, sized=False)
 
     def _packing(self, query: Query) -> Packing:
+        form, stored = self._format(query.text("format")), query.boolean("stored")
+        if stored and form not in (Format.ZIP, Format.TAR):
+            raise BadParameter("stored: only a zip or a tar can be")
         return Packing(
-            format=self._format(query.text("format")),
+            format=form,
             paths=apart(directories(query, rooted_directory)),
             exclude=tuple(query.texts("exclude")),
             gitignore=query.boolean("gitignore"),
-            stored=query.boolean("stored"),
+            stored=stored,
         )
 
     def _format(self, name: str | None) -> Format:
