@@ -10,6 +10,7 @@ GatewayError
     RetryLater              not now; carries when to come back
       TooManyRequests       over a rate
       ShuttingDown          draining
+      WorkspaceChanged      it was written to while an archive of it was made
   Verdict                   an authoritative answer about the workspace: never falls back
     SessionNotFound         no such session
     ForeignSession          a session this key may not see
@@ -93,6 +94,13 @@ class TooManyRequests(RetryLater):
 
 class ShuttingDown(RetryLater):
     """The gateway is draining and takes no new work."""
+
+
+class WorkspaceChanged(RetryLater):
+    """It was written to while an archive of it was made; the next one may be luckier."""
+
+    def __init__(self) -> None:
+        super().__init__("the workspace changed while the archive was made", 1)
 
 
 class Verdict(GatewayError):

@@ -20,6 +20,7 @@ from gateway.domain.errors import (
     TooLarge,
     TooManyRequests,
     Unavailable,
+    WorkspaceChanged,
     WorkspaceGone,
 )
 from gateway.http.dialects.native import Native
@@ -279,6 +280,9 @@ RAISED: dict[GatewayError, dict[str, tuple[int, str]]] = {
     TooLarge("too large: 'big'"): dict.fromkeys(ROUTES, (413, "too large: 'big'")),
     TooManyRequests("x", "too many", 1): dict.fromkeys(ROUTES, (429, "too many")),
     ShuttingDown("shutting down", 1): dict.fromkeys(ROUTES, (503, "shutting down")),
+    WorkspaceChanged(): dict.fromkeys(
+        ROUTES, (503, "the workspace changed while the archive was made")
+    ),
     Unavailable("no executor"): dict.fromkeys(ROUTES, (502, "no executor")),
     TimedOut("too late"): dict.fromkeys(ROUTES, (502, "too late")),
     Outage("out"): dict.fromkeys(ROUTES, (502, "out")),
