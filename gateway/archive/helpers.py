@@ -71,6 +71,9 @@ class Helpers:
 
     def _close(self) -> None:
         for helper in self._all:
+            helper.end()
+        self._pool.shutdown()  # none of its threads uses a connection any more
+        for helper in self._all:
             helper.close()
 
 
@@ -109,9 +112,15 @@ class _Helper:
             raise Changed(answer)
         return made[0], Packet(*answer)
 
-    def close(self) -> None:
-        """End the process, whatever it is doing."""
+    def end(self) -> None:
+        """End the process, whatever it is doing; its connection tells who waits for it."""
         self._process.close()
+
+    def close(self) -> None:
+        """The same, also if it was only being started; and close the connection."""
+        self.end()
+        if self._sock is not None:
+            self._sock.close()
 
     def _disconnect(self) -> None:
         assert self._sock is not None
