@@ -7,9 +7,11 @@ GatewayError
     PathRefused             traversal, absolute, NUL, not UTF-8, too long, a link that leaves
     CredentialsRejected     missing, malformed, unknown, expired: one verdict
     ScopeMissing            a good key that may not do this
+    AlreadyExists           what is to be made is there already
     RetryLater              not now; carries when to come back
       TooManyRequests       over a rate
       ShuttingDown          draining
+      StoreUnavailable      sessions and keys cannot be looked up
   Verdict                   an authoritative answer about the workspace: never falls back
     SessionNotFound         no such session
     ForeignSession          a session this key may not see
@@ -75,6 +77,10 @@ class ScopeMissing(RequestRefused):
     """The key is good, but may not do this."""
 
 
+class AlreadyExists(RequestRefused):
+    """What is to be made is there already; the message names what of it is taken."""
+
+
 class RetryLater(RequestRefused):
     """Not now; *retry_after_s* says when it is worth another try."""
 
@@ -93,6 +99,13 @@ class TooManyRequests(RetryLater):
 
 class ShuttingDown(RetryLater):
     """The gateway is draining and takes no new work."""
+
+
+class StoreUnavailable(RetryLater):
+    """The store does not answer; its cause is for logs only, the client is not told."""
+
+    def __init__(self) -> None:
+        super().__init__("the store is not available", retry_after_s=1)
 
 
 class Verdict(GatewayError):
