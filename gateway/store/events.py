@@ -109,7 +109,7 @@ class SqlEvents(Events):
     async def _newest(self, sessions: Sequence[SessionId]) -> Mapping[SessionId, int]:
         padding = [""] * (_ASKED_FOR - len(sessions))
         rows = await self._database.read(_NEWEST, *sessions, *padding)
-        return dict(rows)
+        return {row[0]: row[1] for row in rows}
 
     def _ring(self, newest: Mapping[SessionId, int]) -> None:
         for session_id, last_event in newest.items():
