@@ -143,7 +143,7 @@ class Spool(Section):
 class Store(Section):
     """Where sessions, keys, links and events are kept; without *url*, in the user's state."""
 
-    url: StoreUrl | None = None
+    url: StoreUrl | None = Field(default=None, repr=False)
     password: Secret | None = None
 
     @property
