@@ -33,6 +33,7 @@ from gateway.http.turns import TURNS, Turns
 from gateway.service.archives import Archives
 from gateway.service.placement import Placement
 from gateway.service.workspaces import Bounds, Workspaces
+from gateway.store.store import opened
 from gateway.telemetry.tallies import settled
 
 log = structlog.get_logger()
@@ -66,7 +67,11 @@ async def wired(config: Config, lifecycle: Lifecycle) -> AsyncIterator[Apps]:
             )
             for name, section in config.executors.items()
         }
-        health = HealthRoutes(list(executors.values()), lifecycle)
+        secret = config.store.password
+        store = await stack.enter_async_context(
+            opened(config.store.address, None if secret is None else secret.read())
+        )
+        health = HealthRoutes(list(executors.values()), store, lifecycle)
         placement, limits = _placement(config, executors), config.limits
         workspaces = Workspaces(placement, Bounds(limits.file, limits.list_entries, limits.depth))
         archiver = await stack.enter_async_context(

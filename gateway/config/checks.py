@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from gateway.config.errors import Loc, did_you_mean, dotted
+from gateway.config.store_url import IN_MEMORY
 
 
 class Finding(NamedTuple):
@@ -20,6 +21,7 @@ def cross_check(data: Mapping[str, object], types: Iterable[str]) -> Iterator[Fi
     yield from _types(executors, sorted(types))
     yield from _placement(data, executors)
     yield from _listener(_mapping(data.get("server")))
+    yield from _store(_mapping(data.get("store")), _mapping(data.get("server")))
     keys = _mapping(data.get("auth")).get("keys")
     yield from _unique(keys, "id")
     yield from _unique(keys, "sha256")
@@ -82,6 +84,16 @@ def _listener(server: Mapping[str, object]) -> Iterator[Finding]:
     if server.get("offload") and not server.get("socket") and not server.get("trusted_proxies"):
         loc = ("server", "offload")
         yield Finding(loc, "needs server.socket or trusted_proxies: only they are told", loc)
+
+
+def _store(store: Mapping[str, object], server: Mapping[str, object]) -> Iterator[Finding]:
+    url, workers = store.get("url"), server.get("workers")
+    loc: Loc = ("store", "url")
+    if url == IN_MEMORY and isinstance(workers, int) and workers > 1:
+        yield Finding(loc, "is in the memory of one worker, which others cannot share", loc)
+    if store.get("password") is not None and not str(url).startswith("postgres"):
+        loc = ("store", "password")
+        yield Finding(loc, "is for store.url: postgresql://…", loc)
 
 
 def _unique(keys: object, field: str) -> Iterator[Finding]:

@@ -7,10 +7,12 @@ GatewayError
     PathRefused             traversal, absolute, NUL, not UTF-8, too long, a link that leaves
     CredentialsRejected     missing, malformed, unknown, expired: one verdict
     ScopeMissing            a good key that may not do this
+    AlreadyExists           what is to be made is there already
     RetryLater              not now; carries when to come back
       TooManyRequests       over a rate
       ShuttingDown          draining
       WorkspaceChanged      it was written to while an archive of it was made
+      StoreUnavailable      sessions and keys cannot be looked up
   Verdict                   an authoritative answer about the workspace: never falls back
     SessionNotFound         no such session
     ForeignSession          a session this key may not see
@@ -30,6 +32,7 @@ GatewayError
     AuthRejected            the backend does not accept the gateway's credential
     Unsupported             the backend has no way to do that
   ArchiveFailed             the archive could not be made, whatever the workspace holds
+  StoreUnusable             what the config names as the store cannot be one; only at the start
 
 StreamBroken                after the first byte; not a GatewayError, so nothing can render it
 """
@@ -76,6 +79,10 @@ class ScopeMissing(RequestRefused):
     """The key is good, but may not do this."""
 
 
+class AlreadyExists(RequestRefused):
+    """What is to be made is there already; the message names what of it is taken."""
+
+
 class RetryLater(RequestRefused):
     """Not now; *retry_after_s* says when it is worth another try."""
 
@@ -101,6 +108,13 @@ class WorkspaceChanged(RetryLater):
 
     def __init__(self) -> None:
         super().__init__("the workspace changed while the archive was made", 1)
+
+
+class StoreUnavailable(RetryLater):
+    """The store does not answer; its cause is for logs only, the client is not told."""
+
+    def __init__(self) -> None:
+        super().__init__("the store is not available", retry_after_s=1)
 
 
 class Verdict(GatewayError):
@@ -200,6 +214,10 @@ class Unsupported(Outage):
 
 class ArchiveFailed(GatewayError):
     """The archive could not be made here; the message says why."""
+
+
+class StoreUnusable(GatewayError):
+    """The gateway cannot start with this store; the message is for whoever starts it."""
 
 
 class StreamBroken(Exception):

@@ -14,7 +14,7 @@ from gateway.domain.paths import WorkspacePath
 
 _SESSION_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
 
-_ANY = ("*",)
+ANY_SESSION = ("*",)
 
 SessionId = NewType("SessionId", str)
 
@@ -47,7 +47,7 @@ class Principal:
     key_id: str
     org: str
     scopes: frozenset[Scope]
-    sessions: tuple[str, ...] = _ANY
+    sessions: tuple[str, ...] = ANY_SESSION
     expires: datetime | None = field(default=None, compare=False)
 
     def require(self, scope: Scope) -> None:
@@ -57,7 +57,7 @@ class Principal:
 
     def may_see(self, session_id: str) -> bool:
         """Whether one of the key's session patterns matches."""
-        return self.sessions == _ANY or any(
+        return self.sessions == ANY_SESSION or any(
             fnmatchcase(session_id, pattern) for pattern in self.sessions
         )
 

@@ -1,0 +1,1 @@
+"""Sessions, keys, links and events: what has to outlive a process, and what processes share."""
