@@ -10,6 +10,7 @@ GatewayError
     RetryLater              not now; carries when to come back
       TooManyRequests       over a rate
       ShuttingDown          draining
+      IdentityUnavailable   whether a credential is good cannot be told
   Verdict                   an authoritative answer about the workspace: never falls back
     SessionNotFound         no such session
     ForeignSession          a session this key may not see
@@ -93,6 +94,10 @@ class TooManyRequests(RetryLater):
 
 class ShuttingDown(RetryLater):
     """The gateway is draining and takes no new work."""
+
+
+class IdentityUnavailable(RetryLater):
+    """Whether a credential is good cannot be told now: where that is known cannot be reached."""
 
 
 class Verdict(GatewayError):

@@ -39,6 +39,7 @@ STATUS: Mapping[type[GatewayError], int] = {
     errors.RetryLater: 503,
     errors.TooManyRequests: 429,
     errors.ShuttingDown: 503,
+    errors.IdentityUnavailable: 503,
     errors.Verdict: 500,
     errors.SessionNotFound: 404,
     errors.ForeignSession: 404,
@@ -77,6 +78,7 @@ VERDICTS: Mapping[type[GatewayError], str] = {
     errors.RetryLater: "retry_later",
     errors.TooManyRequests: "too_many_requests",
     errors.ShuttingDown: "shutting_down",
+    errors.IdentityUnavailable: "identity_unavailable",
     errors.Verdict: "verdict",
     # One code for all three: that a session exists elsewhere, or for another key, is not told.
     errors.SessionNotFound: "session_not_found",
