@@ -92,7 +92,14 @@ async def wired(config: Config, lifecycle: Lifecycle) -> AsyncIterator[Apps]:
 @asynccontextmanager
 async def authenticating(auth: Auth) -> AsyncIterator[Authenticator]:
     """Yield who tells the callers that *auth* lets in."""
-    yield Authenticator([ConfigKeys((bytes.fromhex(k.sha256), _principal(k)) for k in auth.keys)])
+    keys = ConfigKeys((bytes.fromhex(key.sha256), _principal(key)) for key in auth.keys)
+    if auth.jwt is None:
+        yield Authenticator([keys])
+        return
+    from gateway.auth.jwt import JwtTokens  # it needs an extra
+
+    async with JwtTokens.running(auth.jwt) as tokens:
+        yield Authenticator([keys], tokens)
 
 
 def public(
@@ -147,7 +154,7 @@ def _gate(config: Config, lifecycle: Lifecycle, authenticator: Authenticator) ->
     auth, limits = config.auth, config.limits
     if auth.allow_unauthenticated:
         log.warning("open_access", hint="auth.allow_unauthenticated lets everybody read everything")
-    elif not auth.keys:
+    elif not auth.keys and auth.jwt is None:
         log.warning("no_keys", hint="auth.keys is empty: nobody gets in")
     return Gate(
         authenticator,
