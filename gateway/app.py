@@ -10,8 +10,8 @@ import structlog
 from aiohttp import web
 
 from gateway.archive.archiver import Archiver
-from gateway.auth.authenticator import Authenticator
-from gateway.config.model import Config, Key, Route
+from gateway.auth.authenticator import Authenticator, ConfigKeys
+from gateway.config.model import Auth, Config, Key, Route
 from gateway.domain.archives import ArchiveBounds
 from gateway.domain.model import Principal, Scope
 from gateway.executors.base import Executor
@@ -86,14 +86,33 @@ async def wired(config: Config, lifecycle: Lifecycle) -> AsyncIterator[Apps]:
             limits.archive_entries, limits.archive_bytes, limits.file, limits.depth
         )
         archives = Archives(placement, bounds, archiver, limits.archives_at_once)
-        main, admin = public(config, lifecycle, workspaces, archives), _application()
+        authenticator = await stack.enter_async_context(authenticating(config.auth))
+        main = public(config, lifecycle, authenticator, workspaces, archives)
+        admin = _application()
         health.add_to(main, with_metrics=False)
         health.add_to(admin, with_metrics=True)
         yield Apps(main, admin)
 
 
+@asynccontextmanager
+async def authenticating(auth: Auth) -> AsyncIterator[Authenticator]:
+    """Yield who tells the callers that *auth* lets in."""
+    keys = ConfigKeys((bytes.fromhex(key.sha256), _principal(key)) for key in auth.keys)
+    if auth.jwt is None:
+        yield Authenticator([keys])
+        return
+    from gateway.auth.jwt import JwtTokens  # it needs an extra
+
+    async with JwtTokens.running(auth.jwt) as tokens:
+        yield Authenticator([keys], tokens)
+
+
 def public(
-    config: Config, lifecycle: Lifecycle, workspaces: Workspaces, archives: Archives
+    config: Config,
+    lifecycle: Lifecycle,
+    authenticator: Authenticator,
+    workspaces: Workspaces,
+    archives: Archives,
 ) -> web.Application:
     """The application for clients: every dialect of the use cases, behind the gate."""
     app = _application()
@@ -101,7 +120,7 @@ def public(
     app[PACE_LIMITS] = PaceLimits(config.server.idle_timeout, config.server.min_rate)
     if config.server.offload is not None:
         app[OFFLOAD] = Offload(config.server.offload.prefix, config.server.trusted_proxies)
-    gate = _gate(config, lifecycle)
+    gate = _gate(config, lifecycle, authenticator)
     for dialect in _dialects(config, workspaces, archives):
         for route in dialect.routes():
             endpoint = Endpoint(dialect, route, gate)
@@ -134,14 +153,14 @@ def _placement(config: Config, executors: Mapping[str, Executor]) -> Placement:
     return Placement(chain(config.placement.default), rules)
 
 
-def _gate(config: Config, lifecycle: Lifecycle) -> Gate:
+def _gate(config: Config, lifecycle: Lifecycle, authenticator: Authenticator) -> Gate:
     auth, limits = config.auth, config.limits
     if auth.allow_unauthenticated:
         log.warning("open_access", hint="auth.allow_unauthenticated lets everybody read everything")
-    elif not auth.keys:
+    elif not auth.keys and auth.jwt is None:
         log.warning("no_keys", hint="auth.keys is empty: nobody gets in")
     return Gate(
-        Authenticator((bytes.fromhex(key.sha256), _principal(key)) for key in auth.keys),
+        authenticator,
         anonymous=_ANONYMOUS if auth.allow_unauthenticated else None,
         failures=Throttle("auth_failures_per_minute", limits.auth_failures_per_minute),
         requests=Throttle("requests_per_minute", limits.requests_per_minute),

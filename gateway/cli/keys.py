@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import click
 from pydantic import ValidationError
 
-from gateway.auth.api_key import digest, new_key
+from gateway.auth.api_key import digest, is_mistyped, new_key
 from gateway.config.model import Key
 from gateway.config.wording import say
 from gateway.config.written_yaml import written
@@ -106,6 +106,8 @@ def hash_() -> None:
         key = key.rstrip(b"\r\n")
     if not key or b"\n" in key:
         raise click.UsageError("standard input must hold one key, on one line")
+    if is_mistyped(key):
+        raise click.UsageError("this key is mistyped or cut off: its checksum does not match")
     click.echo(digest(key).hex())
 
 

@@ -16,6 +16,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from gateway.config.jwt import Jwt
 from gateway.config.secret import Secret
 from gateway.config.store_url import StoreUrl, sqlite_url, state_file
 from gateway.config.units import Duration, Instant, Mode, Network, Size, Timeout
@@ -106,6 +107,7 @@ class Auth(Section):
     """Who gets in: nobody, unless it is written here."""
 
     keys: tuple[Key, ...] = ()
+    jwt: Jwt | None = None
     allow_unauthenticated: bool = False
 
 

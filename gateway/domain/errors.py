@@ -13,6 +13,7 @@ GatewayError
       ShuttingDown          draining
       WorkspaceChanged      it was written to while an archive of it was made
       StoreUnavailable      sessions and keys cannot be looked up
+      IdentityUnavailable   whether a credential is good cannot be told
   Verdict                   an authoritative answer about the workspace: never falls back
     SessionNotFound         no such session
     ForeignSession          a session this key may not see
@@ -115,6 +116,10 @@ class StoreUnavailable(RetryLater):
 
     def __init__(self) -> None:
         super().__init__("the store is not available", retry_after_s=1)
+
+
+class IdentityUnavailable(RetryLater):
+    """Whether a credential is good cannot be told now: where that is known cannot be reached."""
 
 
 class Verdict(GatewayError):

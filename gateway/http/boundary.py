@@ -107,6 +107,7 @@ async def _answer(
 def _refusal(error: GatewayError, dialect: Dialect, exchange: Exchange) -> web.Response:
     if isinstance(error, CredentialsRejected):
         metrics.AUTH_FAILURES.labels(error.reason).inc()
+        log.info("credentials_rejected", reason=error.reason)
     elif isinstance(error, TooManyRequests):
         metrics.THROTTLED.labels(error.limit).inc()
     elif isinstance(error, _FAILURES):

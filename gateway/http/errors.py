@@ -42,6 +42,7 @@ STATUS: Mapping[type[GatewayError], int] = {
     errors.ShuttingDown: 503,
     errors.WorkspaceChanged: 503,
     errors.StoreUnavailable: 503,
+    errors.IdentityUnavailable: 503,
     errors.Verdict: 500,
     errors.SessionNotFound: 404,
     errors.ForeignSession: 404,
@@ -84,6 +85,7 @@ VERDICTS: Mapping[type[GatewayError], str] = {
     errors.ShuttingDown: "shutting_down",
     errors.WorkspaceChanged: "workspace_changed",
     errors.StoreUnavailable: "store_unavailable",
+    errors.IdentityUnavailable: "identity_unavailable",
     errors.Verdict: "verdict",
     # One code for all three: that a session exists elsewhere, or for another key, is not told.
     errors.SessionNotFound: "session_not_found",

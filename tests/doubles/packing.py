@@ -16,7 +16,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from hashlib import blake2b
 from typing import Any
 
-from gateway.app import public
+from gateway.app import authenticating, public
 from gateway.domain.archives import ArchiveBounds, Format, Packing
 from gateway.domain.errors import (
     GatewayError,
@@ -126,10 +126,11 @@ async def packing_gateway(
     """The public application on *packer*, behind real connections."""
     config = config_for("/nowhere", changes)
     workspaces = Workspaces(Placement(Memory("memory")), Bounds(1 << 20, 1000, 32))
-    app = public(config, Lifecycle(), workspaces, packer)
     server = config.server
     timeouts = Timeouts(server.header_timeout, server.keepalive_timeout, server.idle_timeout)
     async with AsyncExitStack() as stack:
+        authenticator = await stack.enter_async_context(authenticating(config.auth))
+        app = public(config, Lifecycle(), authenticator, workspaces, packer)
         hosted = await stack.enter_async_context(Hosted.running(app))
         connections = ConnectionServer(hosted, timeouts)
         sock = socket.create_server(("127.0.0.1", 0))

@@ -1,4 +1,4 @@
-"""The commands of Dari's and Blackbox's documentation, with this gateway's host and a key put in."""
+"""The commands of Dari's and Blackbox's documentation, with our host and a key put in."""
 
 import os
 import subprocess
