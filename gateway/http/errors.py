@@ -16,6 +16,10 @@ class PreconditionFailed(GatewayError):
     """`If-Match` or `If-Unmodified-Since` says no (RFC 9110 section 13)."""
 
 
+class BodyLate(GatewayError):
+    """The body did not arrive in time (RFC 9110 section 15.5.9)."""
+
+
 class VersionNotSupported(GatewayError):
     """Neither HTTP/1.0 nor HTTP/1.1 (RFC 9110 section 15.6.6)."""
 
@@ -44,6 +48,8 @@ STATUS: Mapping[type[GatewayError], int] = {
     errors.Verdict: 500,
     errors.SessionNotFound: 404,
     errors.ForeignSession: 404,
+    errors.AgentNotFound: 404,
+    errors.NoWorkspace: 404,
     errors.PathNotFound: 404,
     errors.NotAFile: 400,
     errors.NotADirectory: 400,
@@ -60,6 +66,7 @@ STATUS: Mapping[type[GatewayError], int] = {
     errors.AuthRejected: 502,
     errors.Unsupported: 502,
     errors.ArchiveFailed: 500,
+    BodyLate: 408,
     PreconditionFailed: 412,
     RangeNotSatisfiable: 416,
     VersionNotSupported: 505,
@@ -82,10 +89,12 @@ VERDICTS: Mapping[type[GatewayError], str] = {
     errors.ShuttingDown: "shutting_down",
     errors.StoreUnavailable: "store_unavailable",
     errors.Verdict: "verdict",
-    # One code for all three: that a session exists elsewhere, or for another key, is not told.
+    # One code for all four: that a session exists elsewhere, or for another key, is not told.
     errors.SessionNotFound: "session_not_found",
     errors.ForeignSession: "session_not_found",
+    errors.NoWorkspace: "session_not_found",
     errors.WorkspaceGone: "session_not_found",
+    errors.AgentNotFound: "agent_not_found",
     errors.PathNotFound: "path_not_found",
     errors.NotAFile: "not_a_file",
     errors.NotADirectory: "not_a_directory",
@@ -101,6 +110,7 @@ VERDICTS: Mapping[type[GatewayError], str] = {
     errors.AuthRejected: "auth_rejected",
     errors.Unsupported: "unsupported",
     errors.ArchiveFailed: "archive_failed",
+    BodyLate: "body_late",
     PreconditionFailed: "precondition_failed",
     RangeNotSatisfiable: "range_not_satisfiable",
     VersionNotSupported: "version_not_supported",

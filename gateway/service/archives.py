@@ -9,12 +9,11 @@ from gateway.archive.archiver import Archiver
 from gateway.domain.archives import ArchiveBounds, Packing
 from gateway.domain.errors import TooManyRequests
 from gateway.domain.model import Principal, Scope, SessionId
-from gateway.executors.streams import EVERYTHING, ArchiveStream, Packed, Selection, Wanted
-from gateway.service.access import authorize
+from gateway.executors.streams import EVERYTHING, ArchiveStream, Members, Packed, Selection, Wanted
 from gateway.service.gitignore import own_ignores
 from gateway.service.made_archive import MadeArchive
-from gateway.service.placement import Placement
 from gateway.service.selection import Selector
+from gateway.service.sessions import Sessions, Workspace
 
 audit = structlog.get_logger("audit")
 
@@ -25,9 +24,9 @@ class Archives:
     """The use cases around archives of workspaces, of which *at_once* are served at a time."""
 
     def __init__(
-        self, placement: Placement, bounds: ArchiveBounds, archiver: Archiver, at_once: int
+        self, sessions: Sessions, bounds: ArchiveBounds, archiver: Archiver, at_once: int
     ) -> None:
-        self._placement = placement
+        self._sessions = sessions
         self._archiver = archiver
         self._room = at_once
         self.bounds = bounds
@@ -45,28 +44,37 @@ class Archives:
         Entering raises all verdicts, `TooLarge` for what is out of bounds, `BadParameter` for a
         pattern that is none, `TooManyRequests`.
         """
-        authorize(principal, session_id, Scope.ARCHIVES_READ)
-        selection: Selection | None = Selector.parse(None, packing.exclude)
-        executor = self._placement.executor_of(session_id)
+        workspace = await self._sessions.workspace(principal, session_id, Scope.ARCHIVES_READ)
+        beginning = self._begun(workspace, packing, wanted)
         with self._slot():
-            if packing.gitignore:
-                selection = await own_ignores(executor, session_id, packing, self.bounds)
-            packed = Packed(packing, self.bounds, selection, wanted)
             async with AsyncExitStack() as owner, AsyncExitStack() as reading:
-                found = await owner.enter_async_context(executor.archive(session_id, packed))
+                found = await self._sessions.enter(workspace, beginning)
+                owner.push_async_exit(beginning)
                 if not isinstance(found, ArchiveStream):
-                    origin = f"{found.source}/{session_id}"
+                    origin = f"{found.source}/{workspace.reference}"
                     plan = await self._archiver.plan(origin, packing, found.members)
                     found = MadeArchive(plan, found, self._archiver, owner, reading)
                 audit.info(
                     "audit.archive",
                     key_id=principal.key_id,
                     org=principal.org,
-                    session_id=session_id,
+                    session_id=workspace.session_id,
                     format=packing.format.value,
                     paths=[path.rooted for path in packing.paths],
                 )
                 yield found
+
+    @asynccontextmanager
+    async def _begun(
+        self, workspace: Workspace, packing: Packing, wanted: Wanted
+    ) -> AsyncIterator[Members | ArchiveStream]:
+        executor, reference = workspace.executor, workspace.reference
+        selection: Selection | None = Selector.parse(None, packing.exclude)
+        if packing.gitignore:
+            selection = await own_ignores(executor, reference, packing, self.bounds)
+        packed = Packed(packing, self.bounds, selection, wanted)
+        async with executor.archive(reference, packed) as found:
+            yield found
 
     @contextmanager
     def _slot(self) -> Iterator[None]:

@@ -19,7 +19,7 @@ from gateway.domain.errors import (
 )
 from gateway.domain.model import parse_session_id
 from gateway.domain.paths import WorkspacePath
-from gateway.executors.base import Capabilities, Health, Links, Plugin, Proof
+from gateway.executors.base import Capabilities, Health, Links, Plugin, Proof, Sandbox
 from gateway.executors.engines.connecting import RemoteConfig
 from gateway.executors.engines.remote_stream import Body, RemoteStream
 from gateway.executors.engines.rest import Ask, Reply, RestEngine
@@ -45,7 +45,12 @@ class Gateway(Plugin):
 
     Config: ClassVar[type[ExecutorConfig]] = GatewayConfig
     capabilities = Capabilities(
-        ranges=True, versions=True, raw_names=True, links=Links.RESOLVED, proof=Proof.LENGTH
+        ranges=True,
+        versions=True,
+        raw_names=True,
+        links=Links.RESOLVED,
+        proof=Proof.LENGTH,
+        provisions=True,
     )
 
     def __init__(self, name: str, engine: RestEngine) -> None:
@@ -118,6 +123,12 @@ class Gateway(Plugin):
         async with listing.begun():
             yield listing
 
+    async def provision(self, sandbox: Sandbox) -> str:
+        """Have the directory made over there; nothing else of the sandbox leaves this gateway."""
+        ask = Ask("PUT", _session(sandbox.session_id))
+        async with answered(self._engine, ask, {204}):
+            return sandbox.session_id
+
 
 class _File:
     """The file at *path* over there, in parts; raise `Unsupported` if it cannot be named."""
@@ -176,7 +187,11 @@ def _range(first: int, count: int | None) -> dict[str, str]:
 
 
 def _files(workspace: str) -> str:
-    return f"/api/v1/sessions/{parse_session_id(workspace)}/files"
+    return f"{_session(workspace)}/files"
+
+
+def _session(workspace: str) -> str:
+    return f"/api/v1/sessions/{parse_session_id(workspace)}"
 
 
 async def _begin(stream: RemoteStream, body: Body) -> None:
