@@ -16,6 +16,8 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from gateway.config.secret import Secret
+from gateway.config.store_url import StoreUrl, sqlite_url, state_file
 from gateway.config.units import Duration, Instant, Mode, Network, Size, Timeout
 from gateway.domain.model import Scope
 
@@ -138,6 +140,18 @@ class Spool(Section):
         return os.path.join(cache, "workspace-gateway", "spool")
 
 
+class Store(Section):
+    """Where sessions, keys, links and events are kept; without *url*, in the user's state."""
+
+    url: StoreUrl | None = None
+    password: Secret | None = None
+
+    @property
+    def address(self) -> str:
+        """The address in force."""
+        return sqlite_url(state_file()) if self.url is None else self.url
+
+
 class Shannon(Section):
     """Nothing to set: what its documentation says."""
 
@@ -219,6 +233,7 @@ class Config(Section):
     auth: Auth = Auth()
     limits: Limits = Limits()
     spool: Spool = Spool()
+    store: Store = Store()
     dialects: Dialects = Dialects()
     executors: Mapping[ExecutorName, ExecutorConfig] = Field(min_length=1)
     placement: Placement

@@ -33,6 +33,7 @@ GatewayError
     AuthRejected            the backend does not accept the gateway's credential
     Unsupported             the backend has no way to do that
   ArchiveFailed             the archive could not be made, whatever the workspace holds
+  StoreUnusable             what the config names as the store cannot be one; only at the start
 
 StreamBroken                after the first byte; not a GatewayError, so nothing can render it
 """
@@ -215,6 +216,10 @@ class Unsupported(Outage):
 
 class ArchiveFailed(GatewayError):
     """The archive could not be made here; the message says why."""
+
+
+class StoreUnusable(GatewayError):
+    """The gateway cannot start with this store; the message is for whoever starts it."""
 
 
 class StreamBroken(Exception):

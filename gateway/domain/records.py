@@ -3,11 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from types import MappingProxyType
 
 from gateway.domain.model import ANY_SESSION, Principal, Scope, SessionId
-
-_NO_METADATA: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +27,7 @@ class Session:
     internet_access: bool = False
     last_message_id: str | None = None
     last_message_status: str | None = None
-    metadata: Mapping[str, str] = field(default=_NO_METADATA, hash=False)
+    metadata: Mapping[str, str] = field(default_factory=dict, hash=False)
     executor: str | None = None
     workspace: str | None = None
 

@@ -7,10 +7,8 @@ from time import monotonic
 import orjson
 from aiohttp import web
 
-from gateway.domain.errors import StoreUnavailable
 from gateway.executors.base import Executor
 from gateway.http.errors import JSON
-from gateway.store.base import Store
 from gateway.telemetry import metrics
 
 _PROBE_DEADLINE_S = 2.0
@@ -28,19 +26,15 @@ class Lifecycle:
 class HealthRoutes:
     """`/livez` says that the loop turns, the other routes whether requests can be answered.
 
-    The gateway is ready while at least one executor is, a broken one does not take it out of
-    service as long as another can answer, and while the store is, if it has one.
+    The gateway is ready while at least one executor is: a broken one does not take it out of
+    service as long as another can answer.
     """
 
-    def __init__(
-        self, executors: Sequence[Executor], lifecycle: Lifecycle, store: Store | None = None
-    ) -> None:
+    def __init__(self, executors: Sequence[Executor], lifecycle: Lifecycle) -> None:
         self._executors = executors
         self._lifecycle = lifecycle
-        self._store = store
         self._probing = asyncio.Lock()
         self._states: Mapping[str, dict[str, object]] = {}
-        self._is_stored = True
         self._fresh_until = 0.0
 
     def add_to(self, app: web.Application, with_metrics: bool) -> None:
@@ -56,20 +50,19 @@ class HealthRoutes:
         return _json(200, {"status": "alive"})
 
     async def ready(self, request: web.Request) -> web.Response:
-        """200 or 503, with what executors and store said of themselves within the last second."""
+        """200 or 503, with what each executor said of itself within the last second."""
         if self._lifecycle.unready or self._lifecycle.draining:
             return _json(503, {"status": "draining"})
         async with self._probing:
             if monotonic() >= self._fresh_until:
                 found = await asyncio.gather(*map(_probe, self._executors))
                 self._states = dict(zip((e.name for e in self._executors), found, strict=True))
-                self._is_stored = await _answers(self._store)
                 self._fresh_until = monotonic() + _FRESH_S
-        ready = self._is_stored and any(state["ready"] for state in self._states.values())
-        told = {"status": "ready" if ready else "unready", "executors": self._states}
-        if self._store is not None:
-            told["store"] = {"ready": self._is_stored}
-        return _json(200 if ready else 503, told)
+        ready = any(state["ready"] for state in self._states.values())
+        return _json(
+            200 if ready else 503,
+            {"status": "ready" if ready else "unready", "executors": self._states},
+        )
 
     async def metrics(self, request: web.Request) -> web.Response:
         """The Prometheus text format."""
@@ -83,16 +76,6 @@ async def _probe(executor: Executor) -> dict[str, object]:
     except TimeoutError:
         return {"ready": False, "reason": "no answer"}
     return {"ready": health.ready, **health.details}
-
-
-async def _answers(store: Store | None) -> bool:
-    try:
-        if store is not None:
-            async with asyncio.timeout(_PROBE_DEADLINE_S):
-                await store.check()
-    except (StoreUnavailable, TimeoutError):
-        return False
-    return True
 
 
 def _json(status: int, value: object) -> web.Response:

@@ -1,0 +1,76 @@
+"""Opens the store that a URL names."""
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+from gateway.config.store_url import sqlite_file
+from gateway.domain.errors import StoreUnusable
+from gateway.store.base import Store
+from gateway.store.database import Database
+from gateway.store.events import SqlEvents
+from gateway.store.keys import SqlKeys
+from gateway.store.links import SqlLinks
+from gateway.store.sessions import SqlSessions
+from gateway.store.sqlite import Sqlite
+
+
+class SqlStore(Store):
+    """All of it in one database."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self.sessions: SqlSessions = SqlSessions(database)
+        self.keys: SqlKeys = SqlKeys(database)
+        self.links: SqlLinks = SqlLinks(database)
+        self.events: SqlEvents = SqlEvents(database)
+
+    async def check(self) -> None:
+        await self._database.read("SELECT 1 FROM ledgers LIMIT 1")
+
+    async def work(self) -> None:
+        """Do, until cancelled, what nobody asks for."""
+        await self._database.keep_starting()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.keys.keep_writing_uses())
+            group.create_task(self.links.keep_purging())
+            group.create_task(self.events.keep_listening())
+
+
+@asynccontextmanager
+async def opened(url: str, password: str | None = None) -> AsyncIterator[Store]:
+    """The store at *url*, which the config has checked; raise `StoreUnusable`.
+
+    A PostgreSQL server that cannot be reached yet is no error: until it can, calls raise
+    `StoreUnavailable`.
+    """
+    async with _database(url, password) as database:
+        await database.start()
+        store = SqlStore(database)
+        async with _beside(store.work()):
+            yield store
+
+
+def _database(url: str, password: str | None) -> AbstractAsyncContextManager[Database]:
+    if url.startswith("sqlite:"):
+        return Sqlite.running(sqlite_file(url))
+    try:
+        from gateway.store.postgres import Postgres
+    except ImportError as exc:
+        raise StoreUnusable(
+            "store.url: PostgreSQL needs the extra: pip install 'workspace-gateway[postgres]'"
+        ) from exc
+    return Postgres.running(url, password)
+
+
+@asynccontextmanager
+async def _beside(work: Coroutine[None, None, None]) -> AsyncIterator[None]:
+    task = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        # Not a TaskGroup: whoever closes the store may be another task than the one that opened it.
+        await asyncio.wait([task])
+        if not task.cancelled():
+            task.result()
