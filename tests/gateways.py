@@ -57,6 +57,7 @@ def settings(root: Path | str, changes: Mapping[str, Any] | None = None) -> dict
             "auth_failures_per_minute": 0,
         },
         "spool": {"dir": f"{root}.spool"},
+        "store": {"url": f"sqlite:///{root}.gateway.db"},
         "executors": {"local": {"type": "local", "root": str(root)}},
     }
     for section, values in (changes or {}).items():

@@ -10,6 +10,7 @@ from gateway.cli.exits import Exit
 from gateway.config.errors import ConfigError, Problem
 from gateway.config.load import default_data, from_mapping, load
 from gateway.config.model import Config, Server
+from gateway.config.store_url import IN_MEMORY
 from gateway.config.wording import say
 from gateway.executors.registry import executor_class, executor_types
 
@@ -63,6 +64,9 @@ def with_options(config: Config, options: Mapping[str, object]) -> Config:
                 for error in errors
             ]
         ) from exc
+    if server.workers > 1 and config.store.url == IN_MEMORY:
+        message = "store.url is in the memory of one worker, which others cannot share"
+        raise ConfigError([Problem("--workers", None, (), message)])
     return config.model_copy(update={"server": server})
 
 

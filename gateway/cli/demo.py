@@ -15,10 +15,11 @@ from gateway.cli.config_file import refuse
 from gateway.cli.first_start import config_for_root, key_entry
 from gateway.cli.sample import write_sample
 from gateway.config.errors import ConfigError
+from gateway.config.store_url import sqlite_url
 
 _HOST = "127.0.0.1"
 _MARK = ".made-by-workspace-gateway-demo"
-_WORKSPACES, _SPOOL = "workspaces", "spool"
+_WORKSPACES, _SPOOL, _STATE = "workspaces", "spool", "state"
 
 
 @click.command(
@@ -63,6 +64,7 @@ def _serve(directory: str, port: int, key: str) -> int:
     changes: dict[str, dict[str, object]] = {
         "server": {"port": port, "admin": {"host": _HOST, "port": port + 1}, "grace": "0s"},
         "spool": {"dir": os.path.join(directory, _SPOOL)},
+        "store": {"url": sqlite_url(os.path.join(directory, _STATE, "gateway.db"))},
     }
     root = os.path.join(directory, _WORKSPACES)
     try:
@@ -122,7 +124,8 @@ def _need_free(*ports: int) -> None:
 @contextmanager
 def _sample(directory: str) -> Iterator[None]:
     """Make a sample below *directory*, and remove at the end what was made there."""
-    root, spool, mark = (os.path.join(directory, name) for name in (_WORKSPACES, _SPOOL, _MARK))
+    root, *others = (os.path.join(directory, name) for name in (_WORKSPACES, _SPOOL, _STATE))
+    mark = os.path.join(directory, _MARK)
     try:
         made = _claim(directory)
         lock = open(mark, "w", encoding="utf-8")  # noqa: SIM115  # closed by the block below
@@ -134,12 +137,12 @@ def _sample(directory: str) -> Iterator[None]:
         except BlockingIOError as exc:
             raise _failed(f"{directory}: another demo uses it; try demo --dir NAME") from exc
         try:
-            for made_there in (root, spool):  # what a demo that was killed has left
+            for made_there in (root, *others):  # what a demo that was killed has left
                 shutil.rmtree(made_there, ignore_errors=True)
             write_sample(root)
             yield
         finally:
-            for made_there in (root, spool):
+            for made_there in (root, *others):
                 with suppress(FileNotFoundError):  # interrupted before anything was written
                     shutil.rmtree(made_there)
             os.unlink(mark)
@@ -156,7 +159,7 @@ def _claim(directory: str) -> bool:
         os.mkdir(directory)
         return True
     names = os.listdir(directory)
-    if (names and _MARK not in names) or set(names) - {_MARK, _WORKSPACES, _SPOOL}:
+    if (names and _MARK not in names) or set(names) - {_MARK, _WORKSPACES, _SPOOL, _STATE}:
         raise _failed(f"{directory}: holds other files; try demo --dir NAME")
     return bool(names)
 

@@ -11,6 +11,7 @@ from gateway.config.errors import ConfigError, Problem
 from gateway.config.load import default_data, from_mapping
 from gateway.config.marked_yaml import read_file
 from gateway.config.model import Config
+from gateway.config.store_url import sqlite_url
 from gateway.config.written_yaml import written
 
 KeyEntry = dict[str, Any]
@@ -60,6 +61,7 @@ def config_for_root(
     data: dict[str, Any] = default_data()
     data["executors"]["local"]["root"] = root
     data["auth"]["keys"] = list(keys)
+    data["store"]["url"] = sqlite_url(f"{os.path.abspath(root)}.gateway.db")
     for section, values in (changes or {}).items():
         data[section].update(values)
     return from_mapping(data, ExecutorModels(), source)

@@ -12,6 +12,7 @@ from gateway.config.errors import ConfigError, Problem
 from gateway.config.load import default_data, from_mapping
 from gateway.config.model import Config
 from gateway.config.secret import one_line
+from gateway.config.store_url import IN_MEMORY
 from gateway.listeners import parse_address
 
 _SHORTEST_TOKEN = 16  # characters
@@ -84,6 +85,8 @@ def config_for_sidecar(root: str, token_file: str) -> Config:
             "auth_failures_per_minute": 0,
         },
         "executors": {"local": {"type": "local", "root": root}},
+        # Whose sessions these are, the gateway knows.
+        "store": {"url": IN_MEMORY},
     }
     for name, values in sections.items():
         section = data[name]

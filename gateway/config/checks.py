@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from gateway.config.errors import Loc, did_you_mean, dotted
+from gateway.config.store_url import IN_MEMORY
 
 
 class Finding(NamedTuple):
@@ -19,7 +20,9 @@ def cross_check(data: Mapping[str, object], types: Iterable[str]) -> Iterator[Fi
     executors = _mapping(data.get("executors"))
     yield from _types(executors, sorted(types))
     yield from _placement(data, executors)
+    yield from _agents(_mapping(data.get("agents")), executors)
     yield from _listener(_mapping(data.get("server")))
+    yield from _store(_mapping(data.get("store")), _mapping(data.get("server")))
     keys = _mapping(data.get("auth")).get("keys")
     yield from _unique(keys, "id")
     yield from _unique(keys, "sha256")
@@ -73,6 +76,14 @@ def _route(route: object, place: Loc, executors: Mapping[str, object]) -> Iterat
         seen.add(name)
 
 
+def _agents(agents: Mapping[str, object], executors: Mapping[str, object]) -> Iterator[Finding]:
+    for agent_id, agent in agents.items():
+        name = _mapping(agent).get("executor")
+        if isinstance(name, str) and name not in executors:
+            loc: Loc = ("agents", agent_id, "executor")
+            yield Finding(loc, f"no executor {name!r}{did_you_mean(name, executors)}", loc)
+
+
 def _listener(server: Mapping[str, object]) -> Iterator[Finding]:
     beside = [name for name in ("host", "port") if name in server]
     if server.get("socket") is not None and beside:
@@ -82,6 +93,16 @@ def _listener(server: Mapping[str, object]) -> Iterator[Finding]:
     if server.get("offload") and not server.get("socket") and not server.get("trusted_proxies"):
         loc = ("server", "offload")
         yield Finding(loc, "needs server.socket or trusted_proxies: only they are told", loc)
+
+
+def _store(store: Mapping[str, object], server: Mapping[str, object]) -> Iterator[Finding]:
+    url, workers = store.get("url"), server.get("workers")
+    loc: Loc = ("store", "url")
+    if url == IN_MEMORY and isinstance(workers, int) and workers > 1:
+        yield Finding(loc, "is in the memory of one worker, which others cannot share", loc)
+    if store.get("password") is not None and not str(url).startswith("postgres"):
+        loc = ("store", "password")
+        yield Finding(loc, "is for store.url: postgresql://…", loc)
 
 
 def _unique(keys: object, field: str) -> Iterator[Finding]:

@@ -2,9 +2,9 @@
 
 import os
 from typing import Annotated
-from urllib.parse import SplitResult, parse_qs, quote, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qs, quote, unquote_to_bytes, urlsplit
 
-from pydantic import AfterValidator, Field, PlainSerializer, WithJsonSchema
+from pydantic import AfterValidator, PlainSerializer, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 IN_MEMORY = "sqlite://"
@@ -14,12 +14,12 @@ _POSTGRES = {"postgres", "postgresql"}
 
 def sqlite_url(file: str) -> str:
     """The address of the SQLite database in *file*."""
-    return f"{IN_MEMORY}/{quote(os.path.abspath(file))}"
+    return f"{IN_MEMORY}/{quote(os.fsencode(os.path.abspath(file)))}"
 
 
 def sqlite_file(url: str) -> str | None:
     """The absolute path that an address of SQLite names; None: it is in memory."""
-    path = unquote(urlsplit(url).path)
+    path = os.fsdecode(unquote_to_bytes(urlsplit(url).path))
     return os.path.abspath(path.removeprefix("/")) if path else None
 
 
@@ -54,8 +54,8 @@ def _sqlite(url: str, parts: SplitResult) -> str:
         raise _refused("takes no options; write %3F and %23 for ? and # in the file's name")
     if not url.startswith(IN_MEMORY):
         raise _refused("must begin with sqlite://")
-    path = unquote(parts.path)
-    if "\0" in path or path.endswith("/"):
+    path = unquote_to_bytes(parts.path)
+    if b"\0" in path or path.endswith(b"/"):
         raise _refused("must name a file: sqlite:///var/gateway.db")
     return url
 
@@ -84,5 +84,4 @@ StoreUrl = Annotated[
     WithJsonSchema(
         {"type": "string", "examples": ["sqlite:///var/gateway.db", "postgresql://user@host/db"]}
     ),
-    Field(repr=False),
 ]

@@ -7,8 +7,10 @@ from time import monotonic
 import orjson
 from aiohttp import web
 
+from gateway.domain.errors import StoreUnavailable
 from gateway.executors.base import Executor
 from gateway.http.errors import JSON
+from gateway.store.base import Store
 from gateway.telemetry import metrics
 
 _PROBE_DEADLINE_S = 2.0
@@ -26,15 +28,17 @@ class Lifecycle:
 class HealthRoutes:
     """`/livez` says that the loop turns, the other routes whether requests can be answered.
 
-    The gateway is ready while at least one executor is: a broken one does not take it out of
-    service as long as another can answer.
+    The gateway is ready while the store and at least one executor are: a broken one does not take
+    it out of service as long as another can answer.
     """
 
-    def __init__(self, executors: Sequence[Executor], lifecycle: Lifecycle) -> None:
+    def __init__(self, executors: Sequence[Executor], store: Store, lifecycle: Lifecycle) -> None:
         self._executors = executors
+        self._store = store
         self._lifecycle = lifecycle
         self._probing = asyncio.Lock()
         self._states: Mapping[str, dict[str, object]] = {}
+        self._store_ready = False
         self._fresh_until = 0.0
 
     def add_to(self, app: web.Application, with_metrics: bool) -> None:
@@ -50,23 +54,38 @@ class HealthRoutes:
         return _json(200, {"status": "alive"})
 
     async def ready(self, request: web.Request) -> web.Response:
-        """200 or 503, with what each executor said of itself within the last second."""
+        """200 or 503, with what the store and each executor said within the last second."""
         if self._lifecycle.unready or self._lifecycle.draining:
             return _json(503, {"status": "draining"})
         async with self._probing:
             if monotonic() >= self._fresh_until:
-                found = await asyncio.gather(*map(_probe, self._executors))
+                self._store_ready, found = await asyncio.gather(
+                    _answers(self._store), asyncio.gather(*map(_probe, self._executors))
+                )
                 self._states = dict(zip((e.name for e in self._executors), found, strict=True))
                 self._fresh_until = monotonic() + _FRESH_S
-        ready = any(state["ready"] for state in self._states.values())
+        ready = self._store_ready and any(state["ready"] for state in self._states.values())
         return _json(
             200 if ready else 503,
-            {"status": "ready" if ready else "unready", "executors": self._states},
+            {
+                "status": "ready" if ready else "unready",
+                "store": {"ready": self._store_ready},
+                "executors": self._states,
+            },
         )
 
     async def metrics(self, request: web.Request) -> web.Response:
         """The Prometheus text format."""
         return web.Response(body=metrics.expose(), headers={"Content-Type": metrics.CONTENT_TYPE})
+
+
+async def _answers(store: Store) -> bool:
+    try:
+        async with asyncio.timeout(_PROBE_DEADLINE_S):
+            await store.check()
+    except (StoreUnavailable, TimeoutError):
+        return False
+    return True
 
 
 async def _probe(executor: Executor) -> dict[str, object]:

@@ -34,15 +34,20 @@ class NewSession:
     internet_access: bool | None = None
 
 
+def new_session_id() -> SessionId:
+    """An id that nobody has, and nobody guesses."""
+    return SessionId("sess_" + "".join(secrets.choice(_ALPHABET) for _ in range(_ID_LENGTH)))
+
+
 class Provisioning:
-    """Makes sessions of *agents*, and workspaces; where there are agents there is a *store*."""
+    """Makes sessions of *agents* in *store*, and workspaces."""
 
     def __init__(
         self,
         sessions: Sessions,
         placement: Placement,
         agents: Mapping[str, Agent],
-        store: Store | None,
+        store: Store,
     ) -> None:
         self._sessions = sessions
         self._placement = placement
@@ -89,7 +94,6 @@ class Provisioning:
         await workspace.executor.provision(Sandbox(workspace.session_id))
 
     async def _provisioned(self, session: Session, sandbox: Sandbox) -> Session:
-        assert self._store is not None, "agents need one"
         executor = self._placement.executor_of(session.id, session.executor)
         await self._store.sessions.create(session)
         try:
@@ -114,7 +118,7 @@ def _session(principal: Principal, agent_id: str, agent: Agent, wanted: NewSessi
     if internet_access is None:
         internet_access = agent.sandbox.internet_access
     return Session(
-        id=SessionId("sess_" + "".join(secrets.choice(_ALPHABET) for _ in range(_ID_LENGTH))),
+        id=new_session_id(),
         org=principal.org,
         created_at=datetime.now(UTC),
         status=PROVISIONING,

@@ -5,11 +5,12 @@ with every other process waiting, for as long as the loop is busy or for good wh
 cancelled. Here a transaction is one call on a thread: nothing can come in between.
 """
 
+import asyncio
 import os
 import sqlite3
 import threading
 from asyncio import wrap_future
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import TypeVar
 from urllib.parse import quote
@@ -20,6 +21,7 @@ from gateway.store.migrations import statements, steps_from
 from gateway.system.pool import Pool
 
 _READERS = 4
+_CLOSING_S = 2.0
 _BUSY_MS = 2000  # less than a call's deadline: "locked" says more than "no answer"
 _SETTINGS = (
     f"PRAGMA busy_timeout = {_BUSY_MS}",
@@ -49,7 +51,7 @@ class Sqlite(Database):
         try:
             yield database
         finally:
-            database._close()
+            await database._close()
 
     def __init__(self, file: str | None) -> None:
         super().__init__()
@@ -115,14 +117,19 @@ class Sqlite(Database):
                 else:
                     connection.close()
 
-    def _close(self) -> None:
+    async def _close(self) -> None:
         with self._lock:
-            self._closed = True
+            self._closed = True  # what is in use now is closed by whoever uses it
             idle, self._idle = self._idle, []
+        closing = wrap_future(self._writer.submit(_close_all, idle))
         for pool in {self._writer, self._readers}:
-            pool.shutdown(wait=False, cancel_futures=True)
-        for connection in idle:
-            connection.close()
+            pool.shutdown(wait=False)
+        await asyncio.wait([closing], timeout=_CLOSING_S)
+
+
+def _close_all(connections: Iterable[sqlite3.Connection]) -> None:
+    for connection in connections:
+        connection.close()
 
 
 def _make(file: str) -> None:
@@ -133,7 +140,7 @@ def _make(file: str) -> None:
 
 def _connected(file: str | None) -> sqlite3.Connection:
     # mode=rw: a file that is gone is an outage, not an empty store.
-    name = ":memory:" if file is None else f"file:{quote(file)}?mode=rw"
+    name = ":memory:" if file is None else f"file:{quote(os.fsencode(file))}?mode=rw"
     connection = sqlite3.connect(name, uri=True, isolation_level=None, check_same_thread=False)
     try:
         for setting in _SETTINGS:
