@@ -27,7 +27,8 @@ def in_store(config: Config, work: Callable[[Store], Awaitable[T]]) -> T:
 
     async def run() -> T:
         secret = config.store.password
-        async with opened(config.store.address, secret and secret.read()) as store:
+        password = None if secret is None else secret.read()
+        async with opened(config.store.address, password) as store:
             return await work(store)
 
     try:

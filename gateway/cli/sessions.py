@@ -14,6 +14,7 @@ from gateway.domain.errors import BadSessionId
 from gateway.domain.model import SessionId, parse_session_id
 from gateway.domain.records import Session
 from gateway.service.provisioning import new_session_id
+from gateway.service.sessions import WAITING
 from gateway.store.base import Store
 
 _PAGE = 200
@@ -58,7 +59,7 @@ def create(
 ) -> None:
     """Register a session and print its id.
 
-    Its workspace is not made: where there is none yet, the session waits for it.
+    Its workspace is not made: the session waits for it until somebody reads it.
     """
     config = read_config(file)
     if executor is not None and executor not in config.executors:
@@ -67,6 +68,7 @@ def create(
         id=new_session_id() if session_id is None else _id("--id", session_id),
         org=org,
         created_at=datetime.now(UTC),
+        status=WAITING,
         external_id=None if external_id is None else _id("--external-id", external_id),
         name=name,
         metadata=_metadata(pairs),
