@@ -1,7 +1,7 @@
 """The composition root: turns a config into applications that are ready to serve."""
 
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -11,7 +11,8 @@ from aiohttp import web
 
 from gateway.archive.archiver import Archiver
 from gateway.auth.authenticator import Authenticator, ConfigKeys
-from gateway.config.model import Auth, Config, Key, Route
+from gateway.config.model import Auth, Config, Key
+from gateway.config.model import Route as ExecutorRoute
 from gateway.domain.archives import ArchiveBounds
 from gateway.domain.model import Principal, Scope
 from gateway.executors.base import Executor
@@ -20,7 +21,7 @@ from gateway.executors.guarded import Guarded
 from gateway.executors.registry import executor_class
 from gateway.http.authn import Endpoint, Gate
 from gateway.http.boundary import boundary
-from gateway.http.dialects.base import Dialect
+from gateway.http.dialects.base import Dialect, Route
 from gateway.http.dialects.blackbox import Blackbox
 from gateway.http.dialects.dari import Dari
 from gateway.http.dialects.native import Native
@@ -32,6 +33,8 @@ from gateway.http.throttle import Crowding, Throttle
 from gateway.http.turns import TURNS, Turns
 from gateway.service.archives import Archives
 from gateway.service.placement import Placement
+from gateway.service.provisioning import Provisioning
+from gateway.service.sessions import Sessions
 from gateway.service.workspaces import Bounds, Workspaces
 from gateway.store.store import opened
 from gateway.telemetry.tallies import settled
@@ -51,6 +54,16 @@ class Apps:
 
     main: web.Application
     admin: web.Application
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The use cases that the dialects call."""
+
+    workspaces: Workspaces
+    archives: Archives
+    sessions: Sessions
+    provisioning: Provisioning
 
 
 @asynccontextmanager
@@ -73,7 +86,9 @@ async def wired(config: Config, lifecycle: Lifecycle) -> AsyncIterator[Apps]:
         )
         health = HealthRoutes(list(executors.values()), store, lifecycle)
         placement, limits = _placement(config, executors), config.limits
-        workspaces = Workspaces(placement, Bounds(limits.file, limits.list_entries, limits.depth))
+        is_strict = config.sessions.register_ == "strict"
+        looked_up = store if config.has_registered_sessions else None
+        sessions = Sessions(placement, looked_up, strict=is_strict)
         archiver = await stack.enter_async_context(
             Archiver.running(
                 config.spool.directory,
@@ -85,10 +100,14 @@ async def wired(config: Config, lifecycle: Lifecycle) -> AsyncIterator[Apps]:
         bounds = ArchiveBounds(
             limits.archive_entries, limits.archive_bytes, limits.file, limits.depth
         )
-        archives = Archives(placement, bounds, archiver, limits.archives_at_once)
+        services = Services(
+            Workspaces(sessions, Bounds(limits.file, limits.list_entries, limits.depth)),
+            Archives(sessions, bounds, archiver, limits.archives_at_once),
+            sessions,
+            Provisioning(sessions, placement, config.agents, store),
+        )
         authenticator = await stack.enter_async_context(authenticating(config.auth))
-        main = public(config, lifecycle, authenticator, workspaces, archives)
-        admin = _application()
+        main, admin = public(config, lifecycle, authenticator, services), _application()
         health.add_to(main, with_metrics=False)
         health.add_to(admin, with_metrics=True)
         yield Apps(main, admin)
@@ -108,11 +127,7 @@ async def authenticating(auth: Auth) -> AsyncIterator[Authenticator]:
 
 
 def public(
-    config: Config,
-    lifecycle: Lifecycle,
-    authenticator: Authenticator,
-    workspaces: Workspaces,
-    archives: Archives,
+    config: Config, lifecycle: Lifecycle, authenticator: Authenticator, services: Services
 ) -> web.Application:
     """The application for clients: every dialect of the use cases, behind the gate."""
     app = _application()
@@ -121,36 +136,49 @@ def public(
     if config.server.offload is not None:
         app[OFFLOAD] = Offload(config.server.offload.prefix, config.server.trusted_proxies)
     gate = _gate(config, lifecycle, authenticator)
-    for dialect in _dialects(config, workspaces, archives):
+    for dialect in dialects(config, services):
+        by_template: dict[str, list[Route]] = {}
         for route in dialect.routes():
-            endpoint = Endpoint(dialect, route, gate)
-            app.router.add_get(route.template, endpoint.serve)
-            app.router.add_route("*", route.template, endpoint.refuse)
+            by_template.setdefault(route.template, []).append(route)
+        for routes in by_template.values():
+            _mount(app, dialect, routes, gate)
     return app
+
+
+def _mount(app: web.Application, dialect: Dialect, routes: Sequence[Route], gate: Gate) -> None:
+    """Mount the routes of one template, and behind them what refuses all other methods."""
+    allowed = [method for route in routes for method in route.methods]
+    for route in routes:
+        endpoint = Endpoint(dialect, route, gate, allowed)
+        for method in route.methods:
+            app.router.add_route(method, route.template, endpoint.serve)
+    app.router.add_route("*", endpoint.route.template, endpoint.refuse)
 
 
 def _application() -> web.Application:
     return web.Application(middlewares=[boundary])
 
 
-def _dialects(config: Config, workspaces: Workspaces, archives: Archives) -> list[Dialect]:
+def dialects(config: Config, services: Services) -> list[Dialect]:
+    """Every dialect that is spoken."""
+    archives, has_zstd = services.archives, find_spec("zstandard") is not None
     return [
-        Shannon(workspaces),
-        Native(archives, has_zstd=find_spec("zstandard") is not None),
-        Dari(archives),
+        Shannon(services.workspaces),
+        Native(archives, services.provisioning, has_zstd=has_zstd),
+        Dari(archives, services.sessions, services.provisioning),
         Blackbox(archives, config.dialects.blackbox.root),
     ]
 
 
 def _placement(config: Config, executors: Mapping[str, Executor]) -> Placement:
-    def chain(route: Route) -> Executor:
+    def chain(route: ExecutorRoute) -> Executor:
         names = (route.executor, *route.fallback)
         if len(names) == 1:
             return executors[route.executor]
         return Fallback([executors[name] for name in names], config.placement.deadline)
 
     rules = [(rule.session, chain(rule)) for rule in config.placement.rules]
-    return Placement(chain(config.placement.default), rules)
+    return Placement(chain(config.placement.default), rules, executors)
 
 
 def _gate(config: Config, lifecycle: Lifecycle, authenticator: Authenticator) -> Gate:

@@ -13,6 +13,7 @@ COMMANDS: Table = {
     "check": ("gateway.cli.check:check", "Report every problem of a config."),
     "config": ("gateway.cli.config_command:config", "Print the schema, a config, a start."),
     "keys": ("gateway.cli.keys:keys", "Make API keys, or hash those you have."),
+    "sessions": ("gateway.cli.sessions:sessions", "Register sessions, or forget them."),
 }
 
 

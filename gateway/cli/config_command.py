@@ -42,7 +42,7 @@ Examples:
 @config_option
 def show(file: str | None) -> None:
     """Print the config in force: defaults filled in, variables replaced, secrets redacted."""
-    data = read_config(file).model_dump(mode="json")
+    data = read_config(file).model_dump(mode="json", by_alias=True)
     for key in data["auth"]["keys"]:
         key["sha256"] = f"{key['sha256'][:_DIGITS_SHOWN]}…"
     if data["server"]["socket"] is not None:

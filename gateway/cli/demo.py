@@ -7,17 +7,29 @@ import shutil
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 
 import click
 
 from gateway.auth.api_key import new_key
 from gateway.cli.config_file import refuse
+from gateway.cli.config_store import in_store
 from gateway.cli.first_start import config_for_root, key_entry
 from gateway.cli.sample import write_sample
 from gateway.config.errors import ConfigError
 from gateway.config.store_url import sqlite_url
+from gateway.domain.model import SessionId
+from gateway.domain.records import Session
 
 _HOST = "127.0.0.1"
+_SCOPES = ["files:read", "archives:read", "sessions:read", "sessions:write"]
+_SESSION = Session(
+    SessionId("sess_123"),
+    "default",
+    datetime(2026, 3, 31, 18, 40, tzinfo=UTC),
+    agent_id="agt_123",
+    version_id="ver_9",
+)
 _MARK = ".made-by-workspace-gateway-demo"
 _WORKSPACES, _SPOOL, _STATE = "workspaces", "spool", "state"
 
@@ -64,13 +76,16 @@ def _serve(directory: str, port: int, key: str) -> int:
     changes: dict[str, dict[str, object]] = {
         "server": {"port": port, "admin": {"host": _HOST, "port": port + 1}, "grace": "0s"},
         "spool": {"dir": os.path.join(directory, _SPOOL)},
+        "agents": {"agt_123": {"version": "ver_9", "sandbox": {"secrets": ["GITHUB_TOKEN"]}}},
         "store": {"url": sqlite_url(os.path.join(directory, _STATE, "gateway.db"))},
     }
     root = os.path.join(directory, _WORKSPACES)
     try:
-        config = config_for_root(root, [key_entry("demo", key)], changes)
+        entry = {**key_entry("demo", key), "scopes": _SCOPES}
+        config = config_for_root(root, [entry], changes)
     except ConfigError as exc:
         refuse(exc)
+    in_store(config, lambda store: store.sessions.create(_SESSION))
     return run(config, on_ready=lambda: click.echo(_welcome(port, key)))
 
 
@@ -101,6 +116,10 @@ curl {header} -C - -o again.zip '{archive}'
 # the same as Dari's clients and Blackbox's ask for it: one directory, or a tarball
 curl {header} -OJ '{base}/v1/sessions/demo/workspace.zip?path=output'
 curl {header} -OJ '{base}/api/v1/tasks/demo/files/download?format=tar'
+
+# a new session of an agent, as Dari's clients make it; and all of them
+curl {header} --json '{{"metadata": {{"kind": "trial"}}}}' '{base}/v1/agents/agt_123/sessions'
+curl {header} '{base}/v1/sessions?metadata.kind=trial'
 
 # is it ready, and what has it done
 curl '{base}/readyz'

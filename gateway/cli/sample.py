@@ -4,7 +4,7 @@ import os
 import struct
 import zlib
 
-SESSIONS = ("demo", "sessionId")
+SESSIONS = ("demo", "sessionId", "sess_123")
 _SIDE = 64
 
 _ANALYSIS = b'''"""Counts what sold best; made by the agent."""
@@ -36,6 +36,8 @@ def _files() -> dict[str, bytes]:
     return {
         "README.md": _README,
         "analysis.py": _ANALYSIS,
+        "logs/run.log": b"read output/results.csv\n",
+        "reports/summary.md": b"What sold best: see `output/chart.png`.\n",
         "output/results.csv": ("date,product,sold\n" + "".join(rows)).encode(),
         "output/chart.png": _png(),
         "output/quarterly report.txt": b"A name with a space.\n",

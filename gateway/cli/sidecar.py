@@ -73,7 +73,7 @@ def config_for_sidecar(root: str, token_file: str) -> Config:
         "id": "gateway",
         "org": "default",
         "sha256": digest(_token(token_file)).hex(),
-        "scopes": ["sessions:read", "files:read", "archives:read"],
+        "scopes": ["sessions:read", "sessions:write", "files:read", "archives:read"],
     }
     sections: dict[str, dict[str, object]] = {
         "auth": {"keys": [entry]},

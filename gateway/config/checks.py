@@ -20,6 +20,7 @@ def cross_check(data: Mapping[str, object], types: Iterable[str]) -> Iterator[Fi
     executors = _mapping(data.get("executors"))
     yield from _types(executors, sorted(types))
     yield from _placement(data, executors)
+    yield from _agents(_mapping(data.get("agents")), executors)
     yield from _listener(_mapping(data.get("server")))
     yield from _store(_mapping(data.get("store")), _mapping(data.get("server")))
     keys = _mapping(data.get("auth")).get("keys")
@@ -73,6 +74,14 @@ def _route(route: object, place: Loc, executors: Mapping[str, object]) -> Iterat
         elif name in seen:
             yield Finding(loc, f"{name!r} has been asked already in this route", loc)
         seen.add(name)
+
+
+def _agents(agents: Mapping[str, object], executors: Mapping[str, object]) -> Iterator[Finding]:
+    for agent_id, agent in agents.items():
+        name = _mapping(agent).get("executor")
+        if isinstance(name, str) and name not in executors:
+            loc: Loc = ("agents", agent_id, "executor")
+            yield Finding(loc, f"no executor {name!r}{did_you_mean(name, executors)}", loc)
 
 
 def _listener(server: Mapping[str, object]) -> Iterator[Finding]:

@@ -18,7 +18,7 @@ from pydantic_core import PydanticCustomError
 
 from gateway.config.jwt import Jwt
 from gateway.config.secret import Secret
-from gateway.config.store_url import StoreUrl, sqlite_url, state_file
+from gateway.config.store_url import IN_MEMORY, StoreUrl, sqlite_url, state_file
 from gateway.config.units import Duration, Instant, Mode, Network, Size, Timeout
 from gateway.domain.model import Scope
 
@@ -27,6 +27,8 @@ Text = Annotated[str, StringConstraints(min_length=1)]
 KeyId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
 _LONGEST_SOCKET_PATH = 107  # bytes that fit into sun_path with the NUL behind them
 ExecutorName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
+AgentId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,127}$")]
+SecretName = Annotated[str, StringConstraints(pattern=r"^[A-Z_][A-Z0-9_]*$")]
 
 
 def _digest(text: str) -> str:
@@ -222,6 +224,27 @@ class Placement(Section):
     deadline: Timeout = 60.0
 
 
+class Sessions(Section):
+    """Which sessions there are: every directory (open), or those that are registered (strict)."""
+
+    register_: Literal["open", "strict"] = Field(default="open", alias="register")
+
+
+class AgentSandbox(Section):
+    """What a session of the agent has unless it says otherwise, and which secrets may reach it."""
+
+    internet_access: bool = False
+    secrets: tuple[SecretName, ...] = ()
+
+
+class Agent(Section):
+    """An agent at its active version; *executor* has the workspaces, or None: by placement."""
+
+    version: Text
+    executor: str | None = None
+    sandbox: AgentSandbox = AgentSandbox()
+
+
 def _without_placement(schema: dict[str, Any]) -> None:
     schema["required"].remove("placement")
 
@@ -239,6 +262,14 @@ class Config(Section):
     dialects: Dialects = Dialects()
     executors: Mapping[ExecutorName, ExecutorConfig] = Field(min_length=1)
     placement: Placement
+    sessions: Sessions = Sessions()
+    agents: Mapping[AgentId, Agent] = Field(default_factory=dict)
+
+    @property
+    def has_registered_sessions(self) -> bool:
+        """Whether sessions are to be looked up in the store."""
+        is_named = self.store.url not in (None, IN_MEMORY)
+        return is_named or bool(self.agents) or self.sessions.register_ == "strict"
 
 
 def config_model(executors: Mapping[str, type[BaseModel]]) -> type[Config]:

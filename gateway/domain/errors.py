@@ -16,6 +16,8 @@ GatewayError
       IdentityUnavailable   whether a credential is good cannot be told
   Verdict                   an authoritative answer about the workspace: never falls back
     SessionNotFound         no such session
+    AgentNotFound           no such agent in the config
+    NoWorkspace             a session that is known, without a workspace so far
     ForeignSession          a session this key may not see
     PathNotFound            nothing at that path
     NotAFile                a directory where a file is needed
@@ -132,6 +134,14 @@ class SessionNotFound(Verdict):
 
 class ForeignSession(Verdict):
     """The session exists, but not for this key."""
+
+
+class AgentNotFound(Verdict):
+    """The config has no such agent."""
+
+
+class NoWorkspace(Verdict):
+    """The session is registered, but nobody has its workspace: not yet, or not any more."""
 
 
 class PathNotFound(Verdict):

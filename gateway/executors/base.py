@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Self
 from gateway.config.model import ExecutorConfig
 from gateway.domain.archives import Bodies, Member
 from gateway.domain.errors import Unsupported
+from gateway.domain.model import SessionId
 from gateway.domain.paths import WorkspacePath
 from gateway.executors.collecting import Collection, collected
 from gateway.executors.streams import (
@@ -57,7 +58,7 @@ class Capabilities:
     open it is `Unsupported`. *isolates*: an entry that cannot be told, for its name or as a link
     that dangles, costs only itself; else the listing of its directory may be an `Outage`.
     *per_workspace*: how many calls at once one workspace bears; None is no limit. *archives* that
-    are walked a wrapper may make by its own `walk` and `open`.
+    are walked a wrapper may make by its own `walk` and `open`. *provisions*: it makes workspaces.
     """
 
     ranges: bool
@@ -69,6 +70,7 @@ class Capabilities:
     isolates: bool = True
     per_workspace: int | None = None
     archives: Archives = Archives.WALKED
+    provisions: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,18 @@ class Health:
 
     ready: bool
     details: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Sandbox:
+    """What a session's workspace is made with.
+
+    *secrets* are for the sandbox's environment, by name; they are written down nowhere.
+    """
+
+    session_id: SessionId
+    internet_access: bool = False
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 class Collected(Members):
@@ -146,6 +160,14 @@ class Executor(ABC):
         it is not the end of the listing. Entering raises what `open` raises, with `NotADirectory`
         for a file.
         """
+
+    async def provision(self, sandbox: Sandbox) -> str:
+        """Make the workspace of a session, and return what it is called here.
+
+        One that was made before is as good. Raises `AlreadyExists` if something else is in its
+        place, or an `Outage`.
+        """
+        raise Unsupported("the executor has no way to make workspaces")
 
     def archive(
         self, workspace: str, packed: Packed

@@ -11,10 +11,11 @@ from gateway.domain.errors import (
     SessionNotFound,
     TimedOut,
     Unavailable,
+    Unsupported,
     WorkspaceGone,
 )
 from gateway.domain.paths import WorkspacePath
-from gateway.executors.base import Executor, Health
+from gateway.executors.base import Executor, Health, Sandbox
 from gateway.executors.streams import (
     EVERYTHING,
     ArchiveStream,
@@ -77,6 +78,15 @@ class Fallback(Executor):
                 workspace, path, depth=depth, after=after, selection=selection
             ),
         )
+
+    async def provision(self, sandbox: Sandbox) -> str:
+        """Make the workspace at the first that has a way to; its outage is everybody's."""
+        for executor in self._chain[:-1]:
+            try:
+                return await executor.provision(sandbox)
+            except Unsupported:
+                continue
+        return await self._chain[-1].provision(sandbox)
 
     def archive(
         self, workspace: str, packed: Packed

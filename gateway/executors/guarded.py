@@ -9,7 +9,7 @@ import structlog
 from gateway.config.model import ExecutorConfig
 from gateway.domain.archives import ArchiveBounds
 from gateway.domain.paths import LONGEST_PATH, WorkspacePath
-from gateway.executors.base import Archives, Executor, Health
+from gateway.executors.base import Archives, Executor, Health, Sandbox
 from gateway.executors.circuit import Circuit, State
 from gateway.executors.guarded_bodies import (
     GuardedArchive,
@@ -95,6 +95,16 @@ class Guarded(Executor):
             self._begun_walk,
         )
 
+    async def provision(self, sandbox: Sandbox) -> str:
+        """Make the workspace through the guard."""
+
+        @asynccontextmanager
+        async def made() -> AsyncIterator[str]:
+            yield await self._inner.provision(sandbox)
+
+        async with Call(self, "provision", sandbox.session_id, made, _as_it_is) as workspace:
+            return workspace
+
     def archive(
         self, workspace: str, packed: Packed
     ) -> AbstractAsyncContextManager[Members | ArchiveStream]:
@@ -164,3 +174,7 @@ class Guarded(Executor):
     def _note_circuit(self, state: State) -> None:
         self.metrics.circuit.set(state.value)
         log.warning("executor_circuit", executor=self.name, state=state.name.lower())
+
+
+async def _as_it_is(workspace: str, ends_at: float) -> str:
+    return workspace

@@ -29,7 +29,7 @@ if TYPE_CHECKING:  # which makes the calls
 
 log = structlog.get_logger()
 
-T = TypeVar("T", bound=FileStream | Walk | Members)
+T = TypeVar("T", bound=FileStream | Walk | Members | str)
 
 _RETRY_AFTER_S = 0.05
 

@@ -69,12 +69,13 @@ class Gate:
 
 
 class Endpoint:
-    """A dialect's route behind the gate."""
+    """A dialect's route behind the gate; *allowed* are all methods that its template has."""
 
-    def __init__(self, dialect: Dialect, route: Route, gate: Gate) -> None:
+    def __init__(self, dialect: Dialect, route: Route, gate: Gate, allowed: Sequence[str]) -> None:
         self.dialect = dialect
         self.route = route
         self._gate = gate
+        self._allowed = allowed
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
         """Admit the caller, or raise what `Gate.admit` raises; then answer."""
@@ -87,7 +88,7 @@ class Endpoint:
     async def refuse(self, request: web.Request) -> web.StreamResponse:
         """Answer any other method; the router's own 405 would belong to no route or dialect."""
         self._gate.leave(await self._gate.admit(request))
-        raise web.HTTPMethodNotAllowed(request.method, ("GET", "HEAD"))
+        raise web.HTTPMethodNotAllowed(request.method, self._allowed)
 
 
 def credential(request: web.Request) -> Credential | None:

@@ -58,6 +58,11 @@ class Connection(web.RequestHandler):
         self._stalled = (0, 0.0)  # so many bytes are left to send, since when
 
     @property
+    def header_s(self) -> float:
+        """How long a client may take for the head of a request."""
+        return self._timeouts.header_s
+
+    @property
     def finishing(self) -> bool:
         """Whether the request that is being answered is the last."""
         return self._finishing

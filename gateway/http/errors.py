@@ -16,6 +16,10 @@ class PreconditionFailed(GatewayError):
     """`If-Match` or `If-Unmodified-Since` says no (RFC 9110 section 13)."""
 
 
+class BodyLate(GatewayError):
+    """The body did not arrive in time (RFC 9110 section 15.5.9)."""
+
+
 class VersionNotSupported(GatewayError):
     """Neither HTTP/1.0 nor HTTP/1.1 (RFC 9110 section 15.6.6)."""
 
@@ -46,6 +50,8 @@ STATUS: Mapping[type[GatewayError], int] = {
     errors.Verdict: 500,
     errors.SessionNotFound: 404,
     errors.ForeignSession: 404,
+    errors.AgentNotFound: 404,
+    errors.NoWorkspace: 404,
     errors.PathNotFound: 404,
     errors.NotAFile: 400,
     errors.NotADirectory: 400,
@@ -63,6 +69,7 @@ STATUS: Mapping[type[GatewayError], int] = {
     errors.Unsupported: 502,
     errors.ArchiveFailed: 500,
     errors.StoreUnusable: 500,
+    BodyLate: 408,
     PreconditionFailed: 412,
     RangeNotSatisfiable: 416,
     VersionNotSupported: 505,
@@ -87,10 +94,12 @@ VERDICTS: Mapping[type[GatewayError], str] = {
     errors.StoreUnavailable: "store_unavailable",
     errors.IdentityUnavailable: "identity_unavailable",
     errors.Verdict: "verdict",
-    # One code for all three: that a session exists elsewhere, or for another key, is not told.
+    # One code for all four: that a session exists elsewhere, or for another key, is not told.
     errors.SessionNotFound: "session_not_found",
     errors.ForeignSession: "session_not_found",
+    errors.NoWorkspace: "session_not_found",
     errors.WorkspaceGone: "session_not_found",
+    errors.AgentNotFound: "agent_not_found",
     errors.PathNotFound: "path_not_found",
     errors.NotAFile: "not_a_file",
     errors.NotADirectory: "not_a_directory",
@@ -107,6 +116,7 @@ VERDICTS: Mapping[type[GatewayError], str] = {
     errors.Unsupported: "unsupported",
     errors.ArchiveFailed: "archive_failed",
     errors.StoreUnusable: "store_unusable",
+    BodyLate: "body_late",
     PreconditionFailed: "precondition_failed",
     RangeNotSatisfiable: "range_not_satisfiable",
     VersionNotSupported: "version_not_supported",

@@ -42,6 +42,14 @@ class Query:
         """All values of a repeatable parameter."""
         return [_text(name, value) for value in self.raws(name)]
 
+    def below(self, prefix: str) -> dict[str, str]:
+        """The parameters whose names begin with *prefix*, by the rest of their names.
+
+        Raises what `text` raises.
+        """
+        names = [name for name in self._values if name.startswith(prefix)]
+        return {name.removeprefix(prefix): self.text(name) or "" for name in names}
+
     def boolean(self, name: str) -> bool:
         """`true`, `false`, `1` or `0`; absent is false."""
         value = self.text(name)

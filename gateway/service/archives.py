@@ -11,11 +11,10 @@ from gateway.domain.archives import ArchiveBounds, Packing
 from gateway.domain.errors import TooManyRequests
 from gateway.domain.model import Principal, Scope, SessionId
 from gateway.executors.streams import EVERYTHING, ArchiveStream, Packed, Wanted
-from gateway.service.access import authorize
 from gateway.service.gitignore import own_ignores
 from gateway.service.made_archive import MadeArchive
-from gateway.service.placement import Placement
 from gateway.service.selection import Selector
+from gateway.service.sessions import Sessions
 
 audit = structlog.get_logger("audit")
 
@@ -26,9 +25,9 @@ class Archives:
     """The use cases around archives of workspaces, of which *at_once* are served at a time."""
 
     def __init__(
-        self, placement: Placement, bounds: ArchiveBounds, archiver: Archiver, at_once: int
+        self, sessions: Sessions, bounds: ArchiveBounds, archiver: Archiver, at_once: int
     ) -> None:
-        self._placement = placement
+        self._sessions = sessions
         self._archiver = archiver
         self._room = at_once
         self.bounds = bounds
@@ -46,25 +45,26 @@ class Archives:
         Entering raises all verdicts, `TooLarge` for what is out of bounds, `BadParameter` for a
         pattern that is none, `TooManyRequests`.
         """
-        authorize(principal, session_id, Scope.ARCHIVES_READ)
+        workspace = await self._sessions.workspace(principal, session_id, Scope.ARCHIVES_READ)
         selection = Selector.parse(None, packing.exclude)
         search = partial(own_ignores, packing=packing, bounds=self.bounds)
         packed = Packed(
             packing, self.bounds, selection, wanted, search if packing.gitignore else None
         )
-        executor = self._placement.executor_of(session_id)
+        beginning = workspace.executor.archive(workspace.reference, packed)
         with self._slot():
             async with AsyncExitStack() as owner, AsyncExitStack() as reading:
-                found = await owner.enter_async_context(executor.archive(session_id, packed))
+                found = await self._sessions.enter(workspace, beginning)
+                owner.push_async_exit(beginning)
                 if not isinstance(found, ArchiveStream):
-                    origin = f"{found.source}/{session_id}"
+                    origin = f"{found.source}/{workspace.reference}"
                     plan = await self._archiver.plan(origin, packing, found.members)
                     found = MadeArchive(plan, found, self._archiver, owner, reading)
                 audit.info(
                     "audit.archive",
                     key_id=principal.key_id,
                     org=principal.org,
-                    session_id=session_id,
+                    session_id=workspace.session_id,
                     format=packing.format.value,
                     paths=[path.rooted for path in packing.paths],
                 )

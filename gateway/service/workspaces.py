@@ -13,8 +13,7 @@ from gateway.domain.model import Entry, Kind, Principal, Scope, SessionId, rows_
 from gateway.domain.paths import WorkspacePath
 from gateway.domain.sizes import size_text
 from gateway.executors.streams import EVERYTHING, FileStream, Selection, Walk, Wanted
-from gateway.service.access import authorize
-from gateway.service.placement import Placement
+from gateway.service.sessions import Sessions
 
 audit = structlog.get_logger("audit")
 
@@ -42,8 +41,8 @@ class Listed:
 class Workspaces:
     """The use cases around workspace files."""
 
-    def __init__(self, placement: Placement, bounds: Bounds) -> None:
-        self._placement = placement
+    def __init__(self, sessions: Sessions, bounds: Bounds) -> None:
+        self._sessions = sessions
         self.bounds = bounds
 
     def open(
@@ -54,56 +53,48 @@ class Workspaces:
         wanted: Wanted = EVERYTHING,
     ) -> AbstractAsyncContextManager[FileStream]:
         """Open a file for download; raise `TooLarge` if it is over the limit, and all verdicts."""
-        authorize(principal, session_id, Scope.FILES_READ)
-        executor = self._placement.executor_of(session_id)
-        return _Download(
-            executor.open(session_id, path, wanted), self.bounds.file, principal, session_id, path
-        )
+        return _Download(self._sessions, self.bounds, principal, session_id, path, wanted)
 
     def listing(
         self, principal: Principal, session_id: SessionId, wanted: Listed
     ) -> AbstractAsyncContextManager["Listing"]:
         """Begin a listing; raise `BadParameter` for a cursor that is none, and all verdicts."""
-        authorize(principal, session_id, Scope.FILES_READ)
-        after = cursors.decode(wanted.cursor, wanted.path) if wanted.cursor is not None else None
-        walking = self._placement.executor_of(session_id).walk(
-            session_id,
-            wanted.path,
-            depth=wanted.depth or self.bounds.depth,
-            after=after,
-            selection=wanted.selection,
-        )
-        return _Listed(walking, wanted, self.bounds)
+        return _Listed(self._sessions, self.bounds, principal, session_id, wanted)
 
 
 class _Download(AbstractAsyncContextManager[FileStream]):
-    """A file that is open for one download, of at most *most* bytes."""
+    """A file that is open for one download."""
 
     def __init__(
         self,
-        opening: AbstractAsyncContextManager[FileStream],
-        most: int,
+        sessions: Sessions,
+        bounds: Bounds,
         principal: Principal,
         session_id: SessionId,
         path: WorkspacePath,
+        wanted: Wanted,
     ) -> None:
-        self._opening = opening
-        self._most = most
+        self._sessions = sessions
+        self._most = bounds.file
         self._principal = principal
         self._session_id = session_id
         self._path = path
+        self._wanted = wanted
 
     async def __aenter__(self) -> FileStream:
-        stream = await self._opening.__aenter__()
+        principal = self._principal
+        workspace = await self._sessions.workspace(principal, self._session_id, Scope.FILES_READ)
+        self._opening = workspace.executor.open(workspace.reference, self._path, self._wanted)
+        stream = await self._sessions.enter(workspace, self._opening)
         size = stream.entry.size
         if size is not None and size > self._most:
             await self._opening.__aexit__(None, None, None)
             raise TooLarge(f"file exceeds maximum size limit ({size_text(self._most)})")
         audit.info(
             "audit.download",
-            key_id=self._principal.key_id,
-            org=self._principal.org,
-            session_id=self._session_id,
+            key_id=principal.key_id,
+            org=principal.org,
+            session_id=workspace.session_id,
             path=self._path.rooted,
         )
         return stream
@@ -121,14 +112,34 @@ class _Listed(AbstractAsyncContextManager["Listing"]):
     """A walk that is under way for one listing."""
 
     def __init__(
-        self, walking: AbstractAsyncContextManager[Walk], wanted: Listed, bounds: Bounds
+        self,
+        sessions: Sessions,
+        bounds: Bounds,
+        principal: Principal,
+        session_id: SessionId,
+        wanted: Listed,
     ) -> None:
-        self._walking = walking
-        self._wanted = wanted
+        self._sessions = sessions
         self._bounds = bounds
+        self._principal = principal
+        self._session_id = session_id
+        self._wanted = wanted
 
     async def __aenter__(self) -> "Listing":
-        return Listing(await self._walking.__aenter__(), self._wanted, self._bounds)
+        wanted = self._wanted
+        workspace = await self._sessions.workspace(
+            self._principal, self._session_id, Scope.FILES_READ
+        )
+        after = cursors.decode(wanted.cursor, wanted.path) if wanted.cursor is not None else None
+        self._walking = workspace.executor.walk(
+            workspace.reference,
+            wanted.path,
+            depth=wanted.depth or self._bounds.depth,
+            after=after,
+            selection=wanted.selection,
+        )
+        walk = await self._sessions.enter(workspace, self._walking)
+        return Listing(walk, wanted, self._bounds)
 
     async def __aexit__(
         self,

@@ -12,10 +12,11 @@ _MOST = 4096
 
 
 class Recent(Generic[K, V]):
-    """Answers that are at most a second old; that nothing was found is not remembered."""
+    """Answers that are at most a second old; with *nothing*, that there was none is one, too."""
 
-    def __init__(self) -> None:
-        self._found: dict[K, tuple[float, V]] = {}
+    def __init__(self, *, nothing: bool = False) -> None:
+        self._nothing = nothing
+        self._found: dict[K, tuple[float, V | None]] = {}
         self._forgotten = 0
 
     async def get(self, key: K, look_up: Callable[[], Awaitable[V | None]]) -> V | None:
@@ -26,7 +27,7 @@ class Recent(Generic[K, V]):
         if known is not None and asked < known[0] + _FRESH_S:
             return known[1]
         value = await look_up()
-        if value is not None and forgotten == self._forgotten:
+        if (value is not None or self._nothing) and forgotten == self._forgotten:
             self._found.pop(key, None)
             if len(self._found) >= _MOST:
                 del self._found[next(iter(self._found))]

@@ -16,7 +16,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from hashlib import blake2b
 from typing import Any
 
-from gateway.app import authenticating, public
+from gateway.app import Services, authenticating, public
 from gateway.domain.archives import ArchiveBounds, Format, Packing
 from gateway.domain.errors import (
     GatewayError,
@@ -34,7 +34,10 @@ from gateway.http.hosting import ConnectionServer, Hosted
 from gateway.service.access import authorize
 from gateway.service.archives import Archives
 from gateway.service.placement import Placement
+from gateway.service.provisioning import Provisioning
+from gateway.service.sessions import Sessions
 from gateway.service.workspaces import Bounds, Workspaces
+from gateway.store.store import opened
 from tests.doubles.memory import Memory
 from tests.gateways import Gateway, config_for
 
@@ -120,17 +123,27 @@ class Packer(Archives):
 
 
 @asynccontextmanager
+async def packing_services(packer: Packer) -> AsyncIterator[Services]:
+    """Every use case: archives of *packer*, files of an empty memory, no agent."""
+    placement = Placement(Memory("memory"))
+    sessions = Sessions(placement)
+    workspaces = Workspaces(sessions, Bounds(1 << 20, 1000, 32))
+    async with opened("sqlite://") as store:
+        yield Services(workspaces, packer, sessions, Provisioning(sessions, placement, {}, store))
+
+
+@asynccontextmanager
 async def packing_gateway(
     packer: Packer, changes: Mapping[str, Any] | None = None
 ) -> AsyncIterator[Gateway]:
     """The public application on *packer*, behind real connections."""
     config = config_for("/nowhere", changes)
-    workspaces = Workspaces(Placement(Memory("memory")), Bounds(1 << 20, 1000, 32))
     server = config.server
     timeouts = Timeouts(server.header_timeout, server.keepalive_timeout, server.idle_timeout)
     async with AsyncExitStack() as stack:
+        services = await stack.enter_async_context(packing_services(packer))
         authenticator = await stack.enter_async_context(authenticating(config.auth))
-        app = public(config, Lifecycle(), authenticator, workspaces, packer)
+        app = public(config, Lifecycle(), authenticator, services)
         hosted = await stack.enter_async_context(Hosted.running(app))
         connections = ConnectionServer(hosted, timeouts)
         sock = socket.create_server(("127.0.0.1", 0))

@@ -12,6 +12,7 @@ from gateway.domain.errors import (
     ArchiveFailed,
     GatewayError,
     NotReadable,
+    NoWorkspace,
     Outage,
     PathRefused,
     SessionNotFound,
@@ -21,10 +22,9 @@ from gateway.domain.errors import (
     TooManyRequests,
     Unavailable,
     WorkspaceChanged,
-    WorkspaceGone,
 )
 from gateway.http.dialects.native import Native
-from tests.doubles.packing import Packer, packing_gateway
+from tests.doubles.packing import Packer, packing_gateway, packing_services
 from tests.gateways import Gateway, key_entry
 from tests.wire import Answer
 
@@ -80,8 +80,9 @@ async def test_native_formats(gateway: Gateway, query: str, name: str, media_typ
 
 
 @pytest.mark.parametrize("has_zstd", [False, True])
-def test_tar_zst_is_for_those_who_have_the_library(packer: Packer, has_zstd: bool) -> None:
-    native = Native(packer, has_zstd=has_zstd)
+async def test_tar_zst_is_for_those_who_have_the_library(packer: Packer, has_zstd: bool) -> None:
+    async with packing_services(packer) as services:
+        native = Native(packer, services.provisioning, has_zstd=has_zstd)
 
     if has_zstd:
         assert native._format("tar.zst") is Format.TAR_ZST
@@ -287,7 +288,7 @@ RAISED: dict[GatewayError, dict[str, tuple[int, str]]] = {
     TimedOut("too late"): dict.fromkeys(ROUTES, (502, "too late")),
     Outage("out"): dict.fromkeys(ROUTES, (502, "out")),
     SessionNotFound("session not found"): ASKED["s9", ""],
-    WorkspaceGone("session not found"): {
+    NoWorkspace("session not found"): {
         "native": (404, "session not found"),
         "dari": (409, "the session has no workspace yet; run it first, then retry"),
         "blackbox": (404, NO_SANDBOX),

@@ -26,7 +26,7 @@ from gateway.domain.errors import (
 )
 from gateway.domain.model import parse_session_id
 from gateway.domain.paths import WorkspacePath
-from gateway.executors.base import Archives, Capabilities, Health, Links, Plugin, Proof
+from gateway.executors.base import Archives, Capabilities, Health, Links, Plugin, Proof, Sandbox
 from gateway.executors.engines.connecting import RemoteConfig
 from gateway.executors.engines.remote_stream import Body, RemoteStream
 from gateway.executors.engines.rest import Ask, Reply, RestEngine
@@ -60,6 +60,7 @@ class Gateway(Plugin):
         links=Links.RESOLVED,
         proof=Proof.LENGTH,
         archives=Archives.WHOLE,
+        provisions=True,
     )
 
     def __init__(self, name: str, engine: RestEngine) -> None:
@@ -146,6 +147,12 @@ class Gateway(Plugin):
                         pass
                 raise
             yield archive
+
+    async def provision(self, sandbox: Sandbox) -> str:
+        """Have the directory made over there; nothing else of the sandbox leaves this gateway."""
+        ask = Ask("PUT", _session(sandbox.session_id))
+        async with answered(self._engine, ask, {204}):
+            return sandbox.session_id
 
 
 class _File:

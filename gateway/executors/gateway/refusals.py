@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 from gateway.domain.errors import (
+    AlreadyExists,
     ArchiveFailed,
     GatewayError,
     NotADirectory,
@@ -41,6 +42,7 @@ REFUSALS: Refusals = {
     (404, "not_readable"): partial(NotReadable, "file not readable"),
     (404, "path_not_found"): partial(PathNotFound, "file not found"),
     (404, "session_not_found"): partial(WorkspaceGone, "session not found"),
+    (409, "already_exists"): partial(AlreadyExists, "session: its executor has no place for it"),
     (412, "precondition_failed"): partial(ProtocolFault, "the file changed while it was read"),
     (413, "too_large"): partial(TooLarge, "file exceeds maximum size limit of its executor"),
 }

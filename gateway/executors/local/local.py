@@ -12,7 +12,16 @@ from gateway.config.model import ExecutorConfig
 from gateway.domain.archives import Bodies
 from gateway.domain.errors import Unavailable
 from gateway.domain.paths import WorkspacePath
-from gateway.executors.base import Archives, Capabilities, Collected, Health, Links, Plugin, Proof
+from gateway.executors.base import (
+    Archives,
+    Capabilities,
+    Collected,
+    Health,
+    Links,
+    Plugin,
+    Proof,
+    Sandbox,
+)
 from gateway.executors.collecting import collected
 from gateway.executors.local.helper import Helper
 from gateway.executors.local.opening import Opener, Opening
@@ -81,6 +90,7 @@ class Local(Plugin):
         links=Links.RESOLVED,
         proof=Proof.LENGTH,
         archives=Archives.MEMBERS,
+        provisions=True,
     )
 
     def __init__(
@@ -159,6 +169,12 @@ class Local(Plugin):
             return nullcontext(ListedWalk(self.name, entries))
         state = self._recent.state(workspace, path) if is_plain else None
         return self._walked(workspace, path, depth, after, selection, state)
+
+    async def provision(self, sandbox: Sandbox) -> str:
+        """Make the directory; whoever runs the agent in it gives it everything else."""
+        workspace = sandbox.session_id
+        await asyncio.wrap_future(self._readers.submit(self._root.make_session, workspace))
+        return workspace
 
     @asynccontextmanager
     async def archive(self, workspace: str, packed: Packed) -> AsyncIterator[Members]:

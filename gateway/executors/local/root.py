@@ -2,8 +2,10 @@
 
 import ctypes
 import os
+from contextlib import suppress
+from stat import S_ISDIR
 
-from gateway.domain.errors import SessionNotFound, Unavailable
+from gateway.domain.errors import AlreadyExists, SessionNotFound, Unavailable
 
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 
@@ -74,6 +76,21 @@ class Root:
             raise SessionNotFound("session not found") from None
         except OSError as exc:
             raise Unavailable("the workspace root cannot be read") from exc
+
+    def make_session(self, workspace: str) -> None:
+        """Make the workspace's directory, for our own user only; one that was made is left alone.
+
+        Raises `AlreadyExists` if anything else has its name: a link, a file, another user's.
+        """
+        root, name = self.current(), session_name(workspace)
+        try:
+            with suppress(FileExistsError):
+                os.mkdir(name, 0o700, dir_fd=root.fd)
+            found = os.stat(name, dir_fd=root.fd, follow_symlinks=False)
+        except OSError as exc:
+            raise Unavailable("the workspace cannot be made") from exc
+        if not S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+            raise AlreadyExists("session: something else is where its workspace would be")
 
 
 def located(root: OpenRoot, session: bytes, fd: int) -> bytes | None:

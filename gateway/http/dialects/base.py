@@ -21,7 +21,7 @@ Handler = Callable[[web.Request, Principal], Awaitable[web.StreamResponse]]
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One GET route (HEAD comes with it) that only an authenticated caller reaches.
+    """A route that only an authenticated caller reaches; HEAD comes with GET.
 
     *template* is what the router matches, *name* what logs and metrics call it.
     """
@@ -29,6 +29,12 @@ class Route:
     name: str
     template: str
     handler: Handler
+    method: str = "GET"
+
+    @property
+    def methods(self) -> Sequence[str]:
+        """What it answers."""
+        return ("GET", "HEAD") if self.method == "GET" else (self.method,)
 
 
 class Dialect:

@@ -12,8 +12,8 @@ from gateway.domain.errors import (
     BadSessionId,
     ForeignSession,
     GatewayError,
+    NoWorkspace,
     SessionNotFound,
-    WorkspaceGone,
 )
 from gateway.domain.model import Principal
 from gateway.http.archives import archive_wanted, send_archive
@@ -61,7 +61,7 @@ class Blackbox(Dialect):
     def message(self, error: GatewayError) -> str:
         """In the words of Blackbox's documentation."""
         match error:
-            case BadSessionId() | SessionNotFound() | WorkspaceGone():
+            case BadSessionId() | SessionNotFound() | NoWorkspace():
                 return "No sandbox available for this task"
             case ForeignSession():
                 return "Task belongs to a different user"

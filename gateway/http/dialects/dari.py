@@ -1,4 +1,4 @@
-"""Dari's session workspaces as one zip file (`api.md` section 4)."""
+"""Dari's sessions, and their workspaces as one zip file each (`api.md` section 4)."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -12,11 +12,14 @@ from gateway.domain.errors import (
     BadSessionId,
     ForeignSession,
     GatewayError,
+    NoWorkspace,
     PathNotFound,
-    WorkspaceGone,
 )
-from gateway.domain.model import Principal
+from gateway.domain.model import Principal, Scope
+from gateway.domain.records import SessionPage
 from gateway.http.archives import archive_wanted, send_archive
+from gateway.http.bodies import json_object
+from gateway.http.context import EXCHANGE
 from gateway.http.dialects.base import (
     Dialect,
     Route,
@@ -24,10 +27,17 @@ from gateway.http.dialects.base import (
     mounted_directory,
     session_id_parameter,
 )
+from gateway.http.dialects.dari_session import new_session, session_object
+from gateway.http.errors import JSON
 from gateway.http.queries import Query
 from gateway.service.archives import Archives
+from gateway.service.provisioning import Provisioning
+from gateway.service.sessions import Sessions
 
 _ROOT = b"/workspace"
+_PAGE = 50
+_LONGEST_PAGE = 200
+_OF_AGENT = "/v1/agents/{agent_id}/sessions", "/v1/agents/{agent_id:[^/]+}/sessions"
 
 
 class Dari(Dialect):
@@ -38,21 +48,51 @@ class Dari(Dialect):
         BadSessionId: 404,
         ForeignSession: 403,
         PathNotFound: 400,
-        WorkspaceGone: 409,
+        NoWorkspace: 409,
     }
 
-    def __init__(self, archives: Archives) -> None:
+    def __init__(self, archives: Archives, sessions: Sessions, provisioning: Provisioning) -> None:
         self._archives = archives
+        self._sessions = sessions
+        self._provisioning = provisioning
 
     def routes(self) -> Sequence[Route]:
-        """The zip file."""
+        """Sessions, those of an agent, and the zip file."""
         return (
+            Route("/v1/sessions", "/v1/sessions", self.list_all),
+            Route("/v1/sessions/{session_id}", "/v1/sessions/{session_id:[^/]+}", self.show),
             Route(
                 "/v1/sessions/{session_id}/workspace.zip",
                 "/v1/sessions/{session_id:[^/]+}/workspace.zip",
                 self.download,
             ),
+            Route(*_OF_AGENT, self.list_of_agent),
+            Route(*_OF_AGENT, self.create, method="POST"),
         )
+
+    async def create(self, request: web.Request, principal: Principal) -> web.StreamResponse:
+        """`POST …/agents/{agent_id}/sessions`: a new session, and its workspace."""
+        agent_id = request.match_info["agent_id"]
+        self._provisioning.require(principal, agent_id, Scope.SESSIONS_WRITE)
+        wanted = new_session(await json_object(request))
+        session = await self._provisioning.create(principal, agent_id, wanted)
+        request[EXCHANGE].session_id = session.id
+        return _json(session_object(session), status=201)
+
+    async def show(self, request: web.Request, principal: Principal) -> web.StreamResponse:
+        """`GET …/sessions/{session_id}`: what is known of a session."""
+        session = await self._sessions.registered(principal, session_id_parameter(request))
+        return _json(session_object(session))
+
+    async def list_all(self, request: web.Request, principal: Principal) -> web.StreamResponse:
+        """`GET …/sessions`: the caller's organisation's, newest first."""
+        return _json(_page(await self._listed(request, principal, None)))
+
+    async def list_of_agent(self, request: web.Request, principal: Principal) -> web.StreamResponse:
+        """`GET …/agents/{agent_id}/sessions`: the same of one agent."""
+        agent_id = request.match_info["agent_id"]
+        self._provisioning.require(principal, agent_id, Scope.SESSIONS_READ)
+        return _json(_page(await self._listed(request, principal, agent_id)))
 
     async def download(self, request: web.Request, principal: Principal) -> web.StreamResponse:
         """`GET …/workspace.zip`: the workspace, or the directories that `path` names."""
@@ -70,7 +110,7 @@ class Dari(Dialect):
         match error:
             case ForeignSession():
                 return "the session belongs to another organization"
-            case WorkspaceGone():
+            case NoWorkspace():
                 return "the session has no workspace yet; run it first, then retry"
             case _:
                 return super().message(error)
@@ -78,3 +118,26 @@ class Dari(Dialect):
     def error_body(self, message: str) -> bytes:
         """The native one's text once more, where Dari's clients look for it."""
         return orjson.dumps({"error": message, "detail": message})
+
+    async def _listed(
+        self, request: web.Request, principal: Principal, agent_id: str | None
+    ) -> SessionPage:
+        query = Query(request)
+        return await self._sessions.page(
+            principal,
+            limit=query.number("limit", 1, _LONGEST_PAGE) or _PAGE,
+            cursor=query.text("cursor"),
+            metadata=query.below("metadata."),
+            agent_id=agent_id,
+        )
+
+
+def _page(page: SessionPage) -> dict[str, object]:
+    return {
+        "sessions": [session_object(session) for session in page.sessions],
+        "next_cursor": page.next_cursor,
+    }
+
+
+def _json(value: dict[str, object], status: int = 200) -> web.Response:
+    return web.Response(status=status, body=orjson.dumps(value), headers={"Content-Type": JSON})

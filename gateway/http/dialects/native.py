@@ -17,26 +17,42 @@ from gateway.http.dialects.base import (
 )
 from gateway.http.queries import Query
 from gateway.service.archives import Archives
+from gateway.service.provisioning import Provisioning
 
 _FORMATS = {one.value: one for one in Format}
 
 
 class Native(Dialect):
-    """Archives in any format; *has_zstd*: whether there is a library for tar.zst."""
+    """Archives in any format, and workspaces to be made.
 
-    def __init__(self, archives: Archives, *, has_zstd: bool) -> None:
+    *has_zstd*: whether there is a library for tar.zst.
+    """
+
+    def __init__(self, archives: Archives, provisioning: Provisioning, *, has_zstd: bool) -> None:
         self._archives = archives
+        self._provisioning = provisioning
         self._has_zstd = has_zstd
 
     def routes(self) -> Sequence[Route]:
-        """The archive."""
+        """The archive, and the session itself."""
         return (
+            Route(
+                "/api/v1/sessions/{session_id}",
+                "/api/v1/sessions/{session_id:[^/]+}",
+                self.make,
+                method="PUT",
+            ),
             Route(
                 "/api/v1/sessions/{session_id}/archive",
                 "/api/v1/sessions/{session_id:[^/]+}/archive",
                 self.archive,
             ),
         )
+
+    async def make(self, request: web.Request, principal: Principal) -> web.StreamResponse:
+        """`PUT …/{session_id}`: let there be a workspace."""
+        await self._provisioning.make(principal, session_id_parameter(request))
+        return web.Response(status=204)
 
     async def archive(self, request: web.Request, principal: Principal) -> web.StreamResponse:
         """`GET …/archive`: the workspace, or directories of it."""

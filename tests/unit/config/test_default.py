@@ -17,6 +17,7 @@ from gateway.config.model import (
     Dialects,
     Limits,
     Server,
+    Sessions,
     Spool,
     config_model,
 )
@@ -39,6 +40,8 @@ def test_the_annotated_default_says_what_the_defaults_are():
     assert config.limits == Limits()
     assert config.spool == Spool()
     assert config.dialects == Dialects()
+    assert config.sessions == Sessions()
+    assert config.agents == {}
     assert config.executors["local"] == LOCAL
     assert config.placement.default.executor == "local"
 
