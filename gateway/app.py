@@ -10,7 +10,7 @@ import structlog
 from aiohttp import web
 
 from gateway.archive.archiver import Archiver
-from gateway.auth.authenticator import Authenticator, ConfigKeys
+from gateway.auth.authenticator import Authenticator, ConfigKeys, KeySource
 from gateway.config.model import Auth, Config, Key
 from gateway.config.model import Route as ExecutorRoute
 from gateway.domain.archives import ArchiveBounds
@@ -35,6 +35,7 @@ from gateway.service.archives import Archives
 from gateway.service.placement import Placement
 from gateway.service.provisioning import Provisioning
 from gateway.service.sessions import Sessions
+from gateway.service.stored_keys import StoredKeys
 from gateway.service.workspaces import Bounds, Workspaces
 from gateway.store.store import opened
 from gateway.telemetry.tallies import settled
@@ -87,7 +88,7 @@ async def wired(config: Config, lifecycle: Lifecycle) -> AsyncIterator[Apps]:
         health = HealthRoutes(list(executors.values()), store, lifecycle)
         placement, limits = _placement(config, executors), config.limits
         is_strict = config.sessions.register_ == "strict"
-        looked_up = store if config.has_registered_sessions else None
+        looked_up = store if config.uses_store else None
         sessions = Sessions(placement, looked_up, strict=is_strict)
         archiver = await stack.enter_async_context(
             Archiver.running(
@@ -106,7 +107,8 @@ async def wired(config: Config, lifecycle: Lifecycle) -> AsyncIterator[Apps]:
             sessions,
             Provisioning(sessions, placement, config.agents, store),
         )
-        authenticator = await stack.enter_async_context(authenticating(config.auth))
+        stored = [] if looked_up is None else [StoredKeys(store.keys)]
+        authenticator = await stack.enter_async_context(authenticating(config.auth, stored))
         main, admin = public(config, lifecycle, authenticator, services), _application()
         health.add_to(main, with_metrics=False)
         health.add_to(admin, with_metrics=True)
@@ -114,16 +116,18 @@ async def wired(config: Config, lifecycle: Lifecycle) -> AsyncIterator[Apps]:
 
 
 @asynccontextmanager
-async def authenticating(auth: Auth) -> AsyncIterator[Authenticator]:
-    """Yield who tells the callers that *auth* lets in."""
+async def authenticating(
+    auth: Auth, stored: Sequence[KeySource] = ()
+) -> AsyncIterator[Authenticator]:
+    """Yield who tells the callers that *auth* lets in, and those with *stored* keys."""
     keys = ConfigKeys((bytes.fromhex(key.sha256), _principal(key)) for key in auth.keys)
     if auth.jwt is None:
-        yield Authenticator([keys])
+        yield Authenticator([keys, *stored])
         return
     from gateway.auth.jwt import JwtTokens  # it needs an extra
 
     async with JwtTokens.running(auth.jwt) as tokens:
-        yield Authenticator([keys], tokens)
+        yield Authenticator([keys, *stored], tokens)
 
 
 def public(
@@ -185,7 +189,7 @@ def _gate(config: Config, lifecycle: Lifecycle, authenticator: Authenticator) ->
     auth, limits = config.auth, config.limits
     if auth.allow_unauthenticated:
         log.warning("open_access", hint="auth.allow_unauthenticated lets everybody read everything")
-    elif not auth.keys and auth.jwt is None:
+    elif not auth.keys and auth.jwt is None and not config.uses_store:
         log.warning("no_keys", hint="auth.keys is empty: nobody gets in")
     return Gate(
         authenticator,

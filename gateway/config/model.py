@@ -266,8 +266,8 @@ class Config(Section):
     agents: Mapping[AgentId, Agent] = Field(default_factory=dict)
 
     @property
-    def has_registered_sessions(self) -> bool:
-        """Whether sessions are to be looked up in the store."""
+    def uses_store(self) -> bool:
+        """Whether sessions and keys are to be looked up in the store."""
         is_named = self.store.url not in (None, IN_MEMORY)
         return is_named or bool(self.agents) or self.sessions.register_ == "strict"
 
