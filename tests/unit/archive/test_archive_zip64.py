@@ -14,7 +14,7 @@ from gateway.archive.helpers import Helpers
 from gateway.archive.jobs import MOST_BYTES
 from gateway.domain.archives import Bodies, Format, Member
 from tests.unit.archive import tools
-from tests.unit.archive.trees import TIME, File, Fetched, OnDisk, archive, plan_of
+from tests.unit.archive.trees import TIME, Fetched, File, OnDisk, archive, plan_of
 
 GIB = 1 << 30
 
