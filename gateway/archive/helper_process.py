@@ -16,17 +16,22 @@ def main(control: int) -> None:
         signal.signal(number, signal.SIG_IGN)  # meant for the gateway, which may go on for a while
     os.nice(_NICE)
     with socket.socket(fileno=control) as orders:
-        _, (connection,), _, _ = socket.recv_fds(orders, 1, 1)
-        with socket.socket(fileno=connection) as sock:
-            try:
-                while True:
-                    _serve(sock)
-            except EOFError:
-                os._exit(0)
+        _, connections, _, _ = socket.recv_fds(orders, 1, 1)
+        for connection in connections:  # none, if the other end is closed already
+            with socket.socket(fileno=connection) as sock:
+                _serve_all(sock)
+
+
+def _serve_all(sock: socket.socket) -> None:
+    try:
+        while True:
+            _serve(sock)
+    except (EOFError, ConnectionError):  # nobody is there any more
+        os._exit(0)
 
 
 def _serve(sock: socket.socket) -> None:
-    """Do one job: answer with its packet and a file, or with None if a member has changed."""
+    """Do one job: answer with its packet and a file, or with the member that has changed."""
     values, (descriptor,) = frames.receive_with(sock, 1)
     try:
         made, packet = run(Job(*values), descriptor)

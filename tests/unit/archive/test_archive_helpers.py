@@ -126,22 +126,33 @@ async def test_shutdown_in_the_middle_of_jobs_ends_the_processes(
 
 
 _DYING = """
-import asyncio, os, signal
+import asyncio, os, signal, sys
+from pathlib import Path
 from gateway.archive.helpers import Helpers
-from tests.unit.archive.test_archive_helpers import children, started
+from gateway.domain.archives import Format
+from tests.unit.archive.test_archive_helpers import started
+from tests.unit.archive.trees import packed
 
-async def main():
-    async with Helpers.running(2):
+async def main(root, pause_s):
+    async with Helpers.running(2) as helpers:
         print(*await started(2, set()), flush=True)
+        build = asyncio.create_task(packed(Path(root), Format.ZIP, helpers, Path("/dev/null")))
+        await asyncio.sleep(float(pause_s))
         os.kill(os.getpid(), signal.SIGKILL)
 
-asyncio.run(main())
+asyncio.run(main(*sys.argv[1:]))
 """
 
 
-async def test_no_helper_outlives_a_process_that_is_killed() -> None:
+@pytest.mark.parametrize("pause_s", ["0", "0.02", "0.2"])
+async def test_no_helper_outlives_a_process_that_is_killed(root: Path, pause_s: str) -> None:
+    """At its start, in the middle of jobs; and it says nothing about that."""
     done = subprocess.run(
-        [sys.executable, "-c", _DYING], cwd=CHECKOUT, capture_output=True, text=True, check=False
+        [sys.executable, "-c", _DYING, root, pause_s],
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
     assert done.returncode == -signal.SIGKILL
