@@ -25,7 +25,7 @@ def main(control: int) -> None:
 
 
 def _serve(sock: socket.socket) -> None:
-    """Do one job: answer with its packet and a file, or with None if a member has changed."""
+    """Do one job: answer with its packet and a file, or with the member that has changed."""
     values, (descriptor,) = frames.receive_with(sock, 1)
     try:
         made, packet = run(Job(*values), descriptor)

@@ -88,6 +88,7 @@ class _Helper:
         self._process = HelperProcess("gateway.archive.helper_process", packages=PACKAGES)
         self._sock: socket.socket | None = None
         self._lock = threading.Lock()
+        self._is_closed = False
 
     def warm_up(self) -> None:
         """Start the process; raise `HelperLost` if there can be none now."""
@@ -102,7 +103,9 @@ class _Helper:
                 frames.send(sock, tuple(job), [descriptor])
                 answer, made = frames.receive_with(sock, 1)
             except (OSError, EOFError) as exc:
-                log.error("archive_helper_lost", reason=repr(exc), hint="another one is started")
+                if not self._is_closed:
+                    hint = "another one is started"
+                    log.error("archive_helper_lost", reason=repr(exc), hint=hint)
                 self._process.discard()
                 self._disconnect()
                 raise HelperLost from exc
@@ -112,6 +115,7 @@ class _Helper:
 
     def close(self) -> None:
         """End the process, whatever it is doing; whoever waits for it goes on at once."""
+        self._is_closed = True
         self._process.close()
         with self._lock:
             self._disconnect()

@@ -184,7 +184,8 @@ def noise(number: int, size: int) -> bytes:
 
 def text(number: int, size: int) -> bytes:
     """Bytes like those of a program's source."""
-    random = Random(number)
-    words = [noise(word, 3 + word % 5).hex().encode() for word in range(200)]
-    line = b" ".join(random.choices(words, k=min(size // 4 + 1, 4000)))
+    line = b" ".join(Random(number).choices(_WORDS, k=min(size // 4 + 1, 4000)))
     return (line * (size // len(line) + 1))[:size]
+
+
+_WORDS = [noise(word, 3 + word % 5).hex().encode() for word in range(200)]
