@@ -2,21 +2,25 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
 from dataclasses import replace
+from random import Random
 
 import pytest
 
-from gateway.domain.archives import ArchiveBounds, Member
+from gateway.domain.archives import ArchiveBounds, Format, Member, Packing
 from gateway.domain.errors import (
+    ArchiveFailed,
     NotADirectory,
     PathNotFound,
     SessionNotFound,
+    StreamBroken,
     TooLarge,
     WorkspaceGone,
 )
 from gateway.executors.base import Archives, Links
-from gateway.executors.streams import ArchiveStream, Packed
+from gateway.executors.streams import EVERYTHING, NOTHING, ArchiveStream, Packed, Wanted
 from tests.contract.asking import (
     UNBOUNDED,
     asked,
@@ -26,7 +30,9 @@ from tests.contract.asking import (
     listed,
     members_of,
     packed,
+    part,
     refusal,
+    whole,
 )
 from tests.contract.test_names import NAMES
 from tests.contract.test_walk import SELECTIONS
@@ -59,7 +65,31 @@ def _gives_members(rig: Rig) -> None:
         pytest.skip("an executor that gives whole archives")
 
 
+@pytest.fixture
+def _gives_whole(rig: Rig) -> None:
+    if rig.executor.capabilities.archives is not Archives.WHOLE:
+        pytest.skip("an executor that gives members")
+
+
 gives_members = pytest.mark.usefixtures("_gives_members")
+gives_whole = pytest.mark.usefixtures("_gives_whole")
+
+
+PARTS = [(0, None), (0, 1), (1, 10), (511, 1024), (1000, None)]
+
+
+@asynccontextmanager
+async def archived(rig: Rig, wanted: Packed) -> AsyncIterator[ArchiveStream]:
+    async with rig.executor.archive(rig.workspace, wanted) as archive:
+        assert isinstance(archive, ArchiveStream)
+        yield archive
+
+
+async def obtained(rig: Rig, wanted: Packed) -> tuple[bytes, str | None]:
+    """The bytes of a whole archive, and its version."""
+    async with archived(rig, wanted) as archive:
+        await archive.prepare(whole=False)
+        return await whole(archive), archive.entry.version
 
 
 def in_order(tree: dict[bytes, bytes | None], *tops: str) -> list[tuple[bytes, bytes | None]]:
@@ -276,6 +306,55 @@ async def test_a_member_that_is_gone_is_not_found(rig: Rig) -> None:
         assert await refusal(members.open(gone)) is PathNotFound
         async with members.open(other) as stream:
             assert await stream.read(0, 3) == b"two"
+
+
+@gives_whole
+@pytest.mark.parametrize("form", Format)
+async def test_a_whole_archive_has_a_length_a_version_and_any_part(rig: Rig, form: Format) -> None:
+    rig.plant({**FILES, "noise": Random(1).randbytes(5000)})
+    everything = replace(asked(), packing=Packing(form))
+
+    content, version = await obtained(rig, everything)
+    for first, count in PARTS:
+        async with archived(rig, replace(everything, wanted=Wanted(first, count))) as archive:
+            assert archive.entry.version == version
+            await archive.prepare(whole=True)
+            assert (archive.entry.size, archive.entry.version) == (len(content), version)
+            expected = content[first:][:count]
+            assert await part(archive, first, len(expected)) == expected
+            assert await archive.read(0, 4) == content[:4]
+            assert await part(archive, 100, 200) == content[100:300]
+    assert await obtained(rig, everything) == (content, version)
+
+
+@gives_whole
+async def test_what_is_known_of_a_whole_archive_is_told(rig: Rig) -> None:
+    """All of it before anything is made, if nothing may be wanted."""
+    rig.plant({**FILES, "l-out": "/etc/passwd"})
+
+    for wanted in (EVERYTHING, NOTHING):
+        async with archived(rig, replace(asked(), wanted=wanted)) as archive:
+            assert archive.source
+            assert (archive.entries, archive.skipped) == (len(TREE), 1)
+            assert archive.uncompressed == sum(len(content or b"") for content in TREE.values())
+
+
+@gives_whole
+async def test_a_whole_archive_whose_workspace_changes_is_never_two(rig: Rig) -> None:
+    rig.plant({"d/f": b"one", "d/g": b"two"})
+
+    async with archived(rig, replace(asked(), wanted=NOTHING)) as archive:
+        await asyncio.sleep(0.02)  # the clock of a disk ticks every 4 ms
+        rig.plant({"d/f": b"other"})
+        with pytest.raises(ArchiveFailed):
+            await archive.prepare(whole=True)
+    async with archived(rig, asked()) as later:
+        assert later.entry.version != archive.entry.version
+        await later.prepare(whole=True)
+        assert len(await part(later, 0, 600)) == 600
+        rig.plant({"d/f": b"and another"})
+        with pytest.raises(StreamBroken):
+            await part(later, 0, 600)
 
 
 async def leave_at_once(rig: Rig) -> None:
