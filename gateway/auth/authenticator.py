@@ -29,7 +29,7 @@ class KeySource(Protocol):
     async def holder(self, key_digest: bytes) -> Principal | None:
         """Whose key this is, expired or not; None if it is not known here.
 
-        Raises `IdentityUnavailable` if that cannot be told now.
+        Raises a `RetryLater` if that cannot be told now.
         """
 
 
@@ -69,7 +69,7 @@ class Authenticator:
     async def identify(self, credential: Credential) -> Principal:
         """Who presents *credential*; raise `CredentialsRejected` if it is unknown or expired.
 
-        Raises `IdentityUnavailable` if that cannot be told now.
+        Raises a `RetryLater` if that cannot be told now.
         """
         key = credential.value
         if self._tokens is not None and credential.is_bearer and _TOKEN.fullmatch(key):
