@@ -13,7 +13,7 @@ GatewayError
       ShuttingDown          draining
       WorkspaceChanged      it was written to while an archive of it was made
       StoreUnavailable      sessions and keys cannot be looked up
-      IdentityUnavailable   whether a credential is good cannot be told
+      IdentityUnavailable   whether a token is good cannot be told
   Verdict                   an authoritative answer about the workspace: never falls back
     SessionNotFound         no such session
     AgentNotFound           no such agent in the config
@@ -121,7 +121,7 @@ class StoreUnavailable(RetryLater):
 
 
 class IdentityUnavailable(RetryLater):
-    """Whether a credential is good cannot be told now: where that is known cannot be reached."""
+    """Whether a token is good cannot be told now: no keys of its issuer are at hand."""
 
 
 class Verdict(GatewayError):
