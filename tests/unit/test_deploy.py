@@ -17,7 +17,8 @@ import yaml
 from gateway.cli import main
 from gateway.cli.config_file import ExecutorModels
 from gateway.config.load import load
-from gateway.config.model import Spool
+from gateway.config.model import Spool, Store
+from gateway.config.store_url import sqlite_file
 from tests import needs
 from tests.gateways import threaded
 
@@ -32,6 +33,8 @@ MANIFESTS = [
 PODS = [one for one in MANIFESTS if one.values[0]["kind"] in ("Deployment", "DaemonSet", "Pod")]
 COMPOSE = yaml.safe_load((DEPLOY / "container/compose.yaml").read_text())
 CACHE = "/var/cache/workspace-gateway"  # where the image has archives kept
+STATE = "/var/lib/workspace-gateway"  # and its store
+VOLUMES = {"cache": CACHE, "state": STATE}
 DOCKERFILE = (DEPLOY / "container/Dockerfile").read_text()
 
 
@@ -170,6 +173,21 @@ def test_the_image_has_archives_kept_in_its_volume(monkeypatch: pytest.MonkeyPat
     assert Spool().directory == f"{CACHE}/spool"
 
 
+def test_the_image_has_its_store_in_its_volume(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = re.search(r"XDG_STATE_HOME=(\S+)", DOCKERFILE)
+    assert found is not None
+    monkeypatch.setenv("XDG_STATE_HOME", found[1])
+
+    assert sqlite_file(Store().address) == f"{STATE}/gateway.db"
+
+
+def test_the_unit_has_its_store_where_it_may_write() -> None:
+    unit = (DEPLOY / "systemd/workspace-gateway.service").read_text()
+
+    assert "\nStateDirectory=workspace-gateway\n" in unit
+    assert "\nEnvironment=XDG_STATE_HOME=%S\n" in unit
+
+
 @pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
 def test_a_unit_has_archives_kept_where_it_may_write(
     monkeypatch: pytest.MonkeyPatch, unit: Path
@@ -292,9 +310,10 @@ def test_a_service_of_compose_is_hardened(name: str) -> None:
     assert service["cap_drop"] == ["ALL"]
     assert service["security_opt"] == ["no-new-privileges:true"]
     assert service["mem_limit"]
-    (cache,) = [volume for volume in service["volumes"] if not volume.endswith(":ro")]
-    assert cache.partition(":")[::2] == (f"{name}-cache", CACHE)
-    assert f"{name}-cache" in COMPOSE["volumes"]
+    writable = [volume for volume in service["volumes"] if not volume.endswith(":ro")]
+    expected = {"gateway": ["cache", "state"], "sidecar": ["cache"]}[name]
+    assert writable == [f"{name}-{kind}:{VOLUMES[kind]}" for kind in expected]
+    assert {f"{name}-{kind}" for kind in expected} <= set(COMPOSE["volumes"])
     context = DEPLOY / "container" / service["build"]["context"]
     assert (context / service["build"]["dockerfile"]).exists()
 

@@ -1,0 +1,94 @@
+"""Stores for tests: where they are, and what is put into them."""
+
+import asyncio
+import hashlib
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from gateway.config.store_url import IN_MEMORY, sqlite_url
+from gateway.domain.model import Scope, SessionId
+from gateway.domain.records import Link, Session, StoredKey
+from tests import postgres
+
+START = datetime(2026, 1, 1, 12, 0, 0, 123456, tzinfo=UTC)
+
+_numbers = count(1)
+
+
+def address_of(kind: str, directory: Path) -> str:
+    """The address of a new store of this kind."""
+    makers: Mapping[str, Callable[[], str]] = {
+        "memory": lambda: IN_MEMORY,
+        "sqlite": lambda: sqlite_url(str(directory / "a b#?%41ü" / "gateway.db")),
+        "postgres": lambda: postgres.server().new_database(),
+    }
+    return makers[kind]()
+
+
+def session(number: int | None = None, **changes: Any) -> Session:
+    """A session; one with a larger number is newer."""
+    number = next(_numbers) if number is None else number
+    values: dict[str, Any] = {
+        "id": SessionId(f"sess_{number}"),
+        "org": "acme",
+        "created_at": START + timedelta(seconds=number),
+    }
+    return Session(**{**values, **changes})
+
+
+def digest(text: str) -> bytes:
+    """As a key or a ticket is known."""
+    return hashlib.sha256(text.encode()).digest()
+
+
+def key(key_id: str = "ci", **changes: Any) -> StoredKey:
+    """A key whose text is its id."""
+    values: dict[str, Any] = {
+        "id": key_id,
+        "org": "acme",
+        "digest": digest(key_id),
+        "scopes": frozenset({Scope.FILES_READ, Scope.ARCHIVES_READ}),
+        "created_at": START,
+    }
+    return StoredKey(**{**values, **changes})
+
+
+def link(link_id: str = "l1", **changes: Any) -> Link:
+    """A link for an hour whose ticket is its id."""
+    now = datetime.now(UTC).replace(microsecond=1)
+    values: dict[str, Any] = {
+        "id": link_id,
+        "digest": digest(link_id),
+        "org": "acme",
+        "session_id": SessionId("s1"),
+        "key_id": "ci",
+        "target": '{"path":"a.txt"}',
+        "created_at": now,
+        "expires_at": now + timedelta(hours=1),
+    }
+    return Link(**{**values, **changes})
+
+
+def other_process(url: str, *words: str) -> "subprocess.Popen[str]":
+    """Another process that uses the store; see `tests.store_process`."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.store_process", url, *words],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parent.parent,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+
+
+async def said_by(process: "subprocess.Popen[str]") -> str:
+    """All that it prints, once it has ended well."""
+    out, _ = await asyncio.to_thread(process.communicate, timeout=60)
+    assert process.returncode == 0
+    return out
