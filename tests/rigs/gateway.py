@@ -12,7 +12,8 @@ from tests.doubles.microvm import microvm
 from tests.rigs import Rig
 
 GUEST_PORT = 52
-SCOPES = {"auth": {"keys": [gateways.key_entry(scopes=["files:read", "archives:read"])]}}
+KEY = gateways.key_entry(scopes=["sessions:write", "files:read", "archives:read"])
+CHANGES = {"auth": {"keys": [KEY]}}
 
 Served = Callable[[Path, Path], AbstractAsyncContextManager[str]]
 """Serves the workspaces of a directory, and gives the URL of the gateway that does."""
@@ -20,14 +21,14 @@ Served = Callable[[Path, Path], AbstractAsyncContextManager[str]]
 
 @asynccontextmanager
 async def over_tcp(root: Path, tmp_path: Path) -> AsyncIterator[str]:
-    async with gateways.running(root, SCOPES) as sidecar:
+    async with gateways.running(root, CHANGES) as sidecar:
         yield f"http://127.0.0.1:{sidecar.port}"
 
 
 @asynccontextmanager
 async def over_unix(root: Path, tmp_path: Path) -> AsyncIterator[str]:
     path = tmp_path / "sidecar.sock"
-    async with gateways.running(root, SCOPES, at=Unix(str(path))):
+    async with gateways.running(root, CHANGES, at=Unix(str(path))):
         yield f"unix://{path}"
 
 
@@ -35,7 +36,7 @@ async def over_unix(root: Path, tmp_path: Path) -> AsyncIterator[str]:
 async def over_vsock(root: Path, tmp_path: Path) -> AsyncIterator[str]:
     path, guest = tmp_path / "v.sock", tmp_path / "sidecar.sock"
     async with (
-        gateways.running(root, SCOPES, at=Unix(str(guest))),
+        gateways.running(root, CHANGES, at=Unix(str(guest))),
         microvm(path, GUEST_PORT, guest),
     ):
         yield f"vsock+unix://{path}?port={GUEST_PORT}"

@@ -1,0 +1,143 @@
+"""Two organisations on one gateway: what each route says of own, foreign and unknown sessions."""
+
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.app import dialects
+from gateway.http.dialects.base import Route
+from tests.doubles.packing import Packer, packing_services
+from tests.gateways import Gateway, config_for, plant, running
+from tests.http.asking import ACME, GLOBEX, SESSIONS, created, read, send, with_agents
+from tests.wire import Answer
+
+MOMENTARY = {"X-Request-ID", "Date"}
+
+# Of each route: a target for a session, and what is said of a foreign one. An unknown one is 404
+# everywhere, and of an own one 2xx.
+OF_A_SESSION: dict[tuple[str, str], tuple[str, int]] = {
+    ("GET", "/api/v1/sessions/{session_id}/files"): ("/api/v1/sessions/{}/files", 404),
+    ("GET", "/api/v1/sessions/{session_id}/files/{path}"): ("/api/v1/sessions/{}/files/a", 404),
+    ("GET", "/api/v1/sessions/{session_id}/archive"): ("/api/v1/sessions/{}/archive", 404),
+    ("PUT", "/api/v1/sessions/{session_id}"): ("/api/v1/sessions/{}", 404),
+    ("GET", "/v1/sessions/{session_id}"): ("/v1/sessions/{}", 403),
+    ("GET", "/v1/sessions/{session_id}/workspace.zip"): ("/v1/sessions/{}/workspace.zip", 403),
+    ("GET", "/api/v1/tasks/{runId}/files/download"): ("/api/v1/tasks/{}/files/download", 403),
+}
+OF_ALL: dict[tuple[str, str], str] = {
+    ("GET", "/v1/sessions"): "/v1/sessions",
+    ("GET", "/v1/agents/{agent_id}/sessions"): SESSIONS,
+    ("POST", "/v1/agents/{agent_id}/sessions"): SESSIONS,
+}
+ASKED = [
+    (method, target, foreign)
+    for (route_method, _), (target, foreign) in OF_A_SESSION.items()
+    for method in (("GET", "HEAD") if route_method == "GET" else (route_method,))
+]
+
+
+@dataclass
+class Scene:
+    """A gateway, and sessions of the two organisations with a file each."""
+
+    gateway: Gateway
+    acme: str
+    globex: str
+
+
+@pytest.fixture(params=["strict", "open"])
+async def scene(request: pytest.FixtureRequest, root: Path) -> AsyncIterator[Scene]:
+    changes = with_agents(sessions={"register": request.param})
+    async with running(root, changes) as gateway:
+        acme, globex = [await created(gateway, key=key) for key in (ACME, GLOBEX)]
+        plant(root, {f"{acme}/a": b"acme's", f"{globex}/a": b"globex's"})
+        yield Scene(gateway, acme, globex)
+
+
+def told(answer: Answer) -> tuple[Any, ...]:
+    return answer.status, answer.body, sorted(h for h in answer.headers if h[0] not in MOMENTARY)
+
+
+async def test_every_route_has_a_row(root: Path) -> None:
+    """A route that is new has to say what it tells whom."""
+    async with packing_services(Packer({})) as services:
+        routes: list[Route] = [
+            route for dialect in dialects(config_for(root), services) for route in dialect.routes()
+        ]
+
+    assert {(route.method, route.name) for route in routes} == {*OF_A_SESSION, *OF_ALL}
+
+
+@pytest.mark.parametrize(("method", "target", "foreign"), ASKED)
+async def test_each_organisation_has_its_own_sessions(
+    scene: Scene, method: str, target: str, foreign: int
+) -> None:
+    for key, own, other in ((ACME, scene.acme, scene.globex), (GLOBEX, scene.globex, scene.acme)):
+        mine = await read(scene.gateway, target.format(own), key, method)
+        yours = await read(scene.gateway, target.format(other), key, method)
+
+        assert 200 <= mine.status < 300
+        assert yours.status == foreign
+        assert b"'s" not in yours.body
+
+
+@pytest.mark.parametrize(("method", "target", "foreign"), ASKED)
+async def test_a_foreign_session_is_told_from_an_unknown_one_only_where_that_is_documented(
+    root: Path, method: str, target: str, foreign: int
+) -> None:
+    """A directory that nobody has registered does not exist either, where that is strict."""
+    plant(root, {"s1/a": b"nobody's"})
+    async with running(root, with_agents(sessions={"register": "strict"})) as gateway:
+        theirs = await created(gateway, key=GLOBEX)
+        answers = {
+            session: told(await read(gateway, target.format(session), ACME, method))
+            for session in (theirs, "sess_unknown", "s1")
+        }
+
+    assert answers["sess_unknown"][0] == answers["s1"][0] == 404
+    assert answers["sess_unknown"] == answers["s1"]
+    assert (answers[theirs] == answers["s1"]) is (foreign == 404)
+    assert answers[theirs][0] == foreign
+
+
+@pytest.mark.parametrize("target", ["/v1/sessions", SESSIONS])
+async def test_lists_and_cursors_hold_the_callers_sessions_only(scene: Scene, target: str) -> None:
+    await created(scene.gateway, {"metadata": {"of": "acme"}}, key=ACME)
+    await created(scene.gateway, key=GLOBEX)
+    mine = (await read(scene.gateway, f"{target}?limit=1", ACME)).json
+    theirs = await read(scene.gateway, f"{target}?cursor={mine['next_cursor']}", GLOBEX)
+    filtered = await read(scene.gateway, f"{target}?metadata.of=acme", GLOBEX)
+
+    assert scene.acme not in json.dumps(theirs.json)
+    assert {session["id"] for session in theirs.json["sessions"]} <= {scene.globex}
+    assert filtered.json["sessions"] == []
+
+
+async def test_directories_are_everybodys_where_registration_is_open(root: Path) -> None:
+    plant(root, {"s1/a": b"x"})
+    async with running(root, with_agents()) as gateway:
+        for key in (ACME, GLOBEX):
+            assert (await read(gateway, "/api/v1/sessions/s1/files/a", key)).body == b"x"
+            assert (await read(gateway, "/v1/sessions/s1", key)).status == 404
+
+
+async def test_an_archive_that_one_may_have_is_no_way_to_anothers(scene: Scene) -> None:
+    """The spool has both, and the same ETag for the same files of another session is no key."""
+    target = "/api/v1/sessions/{}/archive"
+    mine = await read(scene.gateway, target.format(scene.acme), ACME)
+    etag = mine.header("ETag")
+
+    answer = await send(
+        scene.gateway,
+        target.format(scene.globex),
+        b"",
+        f"If-None-Match: {etag}",
+        key=ACME,
+        method="GET",
+    )
+
+    assert (mine.status, answer.status) == (200, 404)
