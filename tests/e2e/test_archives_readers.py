@@ -147,7 +147,7 @@ async def test_those_beside_archives_notice_nothing(tmp_path: Path, root: Path) 
                     count += 1
 
         assert {answer.complete for answer in under_way.result()} == {True}
-        assert slowest < 0.5
+        assert slowest < 2
         assert count > 20
 
 

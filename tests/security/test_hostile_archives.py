@@ -83,7 +83,7 @@ async def test_fifos_keep_nobody_waiting(
         while not asking.done():
             since = time.monotonic()
             assert (await ask(process.port, "/livez")).status == 200
-            assert time.monotonic() - since < 1
+            assert time.monotonic() - since < 2
 
         for answer in await asking:
             assert names_in(answer) == ["kept"]
@@ -166,7 +166,7 @@ async def test_what_is_over_a_limit_is_refused_before_anything_is_sent(
         ):
             since = time.monotonic()
             answer = await gateway.ask(target)
-            assert time.monotonic() - since < 1
+            assert time.monotonic() - since < 2
             assert answer.status == 413
             for word in words:
                 assert word in answer.json["error"]
