@@ -10,8 +10,8 @@ import structlog
 from aiohttp import web
 
 from gateway.archive.archiver import Archiver
-from gateway.auth.authenticator import Authenticator
-from gateway.config.model import Config, Key
+from gateway.auth.authenticator import Authenticator, ConfigKeys, KeySource
+from gateway.config.model import Auth, Config, Key
 from gateway.config.model import Route as ExecutorRoute
 from gateway.domain.archives import ArchiveBounds
 from gateway.domain.model import Principal, Scope
@@ -21,7 +21,6 @@ from gateway.executors.guarded import Guarded
 from gateway.executors.registry import executor_class
 from gateway.http.authn import Endpoint, Gate
 from gateway.http.boundary import boundary
-from gateway.http.context import add_common_headers
 from gateway.http.dialects.base import Dialect, Route
 from gateway.http.dialects.blackbox import Blackbox
 from gateway.http.dialects.dari import Dari
@@ -36,8 +35,10 @@ from gateway.service.archives import Archives
 from gateway.service.placement import Placement
 from gateway.service.provisioning import Provisioning
 from gateway.service.sessions import Sessions
+from gateway.service.stored_keys import StoredKeys
 from gateway.service.workspaces import Bounds, Workspaces
 from gateway.store.store import opened
+from gateway.telemetry.tallies import settled
 
 log = structlog.get_logger()
 
@@ -69,7 +70,7 @@ class Services:
 @asynccontextmanager
 async def wired(config: Config, lifecycle: Lifecycle) -> AsyncIterator[Apps]:
     """Start what *config* names and yield the applications on top of it."""
-    async with AsyncExitStack() as stack:
+    async with settled(), AsyncExitStack() as stack:
         executors = {
             name: Guarded(
                 await stack.enter_async_context(
@@ -87,7 +88,7 @@ async def wired(config: Config, lifecycle: Lifecycle) -> AsyncIterator[Apps]:
         health = HealthRoutes(list(executors.values()), store, lifecycle)
         placement, limits = _placement(config, executors), config.limits
         is_strict = config.sessions.register_ == "strict"
-        looked_up = store if config.has_registered_sessions else None
+        looked_up = store if config.uses_store else None
         sessions = Sessions(placement, looked_up, strict=is_strict)
         archiver = await stack.enter_async_context(
             Archiver.running(
@@ -106,20 +107,39 @@ async def wired(config: Config, lifecycle: Lifecycle) -> AsyncIterator[Apps]:
             sessions,
             Provisioning(sessions, placement, config.agents, store),
         )
-        main, admin = public(config, lifecycle, services), _application()
+        stored = [] if looked_up is None else [StoredKeys(store.keys)]
+        authenticator = await stack.enter_async_context(authenticating(config.auth, stored))
+        main, admin = public(config, lifecycle, authenticator, services), _application()
         health.add_to(main, with_metrics=False)
         health.add_to(admin, with_metrics=True)
         yield Apps(main, admin)
 
 
-def public(config: Config, lifecycle: Lifecycle, services: Services) -> web.Application:
+@asynccontextmanager
+async def authenticating(
+    auth: Auth, stored: Sequence[KeySource] = ()
+) -> AsyncIterator[Authenticator]:
+    """Yield who tells the callers that *auth* lets in, and those with *stored* keys."""
+    keys = ConfigKeys((bytes.fromhex(key.sha256), _principal(key)) for key in auth.keys)
+    if auth.jwt is None:
+        yield Authenticator([keys, *stored])
+        return
+    from gateway.auth.jwt import JwtTokens  # it needs an extra
+
+    async with JwtTokens.running(auth.jwt) as tokens:
+        yield Authenticator([keys, *stored], tokens)
+
+
+def public(
+    config: Config, lifecycle: Lifecycle, authenticator: Authenticator, services: Services
+) -> web.Application:
     """The application for clients: every dialect of the use cases, behind the gate."""
     app = _application()
     app[TURNS] = Turns()
     app[PACE_LIMITS] = PaceLimits(config.server.idle_timeout, config.server.min_rate)
     if config.server.offload is not None:
         app[OFFLOAD] = Offload(config.server.offload.prefix, config.server.trusted_proxies)
-    gate = _gate(config, lifecycle)
+    gate = _gate(config, lifecycle, authenticator)
     for dialect in dialects(config, services):
         by_template: dict[str, list[Route]] = {}
         for route in dialect.routes():
@@ -140,9 +160,7 @@ def _mount(app: web.Application, dialect: Dialect, routes: Sequence[Route], gate
 
 
 def _application() -> web.Application:
-    app = web.Application(middlewares=[boundary])
-    app.on_response_prepare.append(add_common_headers)
-    return app
+    return web.Application(middlewares=[boundary])
 
 
 def dialects(config: Config, services: Services) -> list[Dialect]:
@@ -167,14 +185,14 @@ def _placement(config: Config, executors: Mapping[str, Executor]) -> Placement:
     return Placement(chain(config.placement.default), rules, executors)
 
 
-def _gate(config: Config, lifecycle: Lifecycle) -> Gate:
+def _gate(config: Config, lifecycle: Lifecycle, authenticator: Authenticator) -> Gate:
     auth, limits = config.auth, config.limits
     if auth.allow_unauthenticated:
         log.warning("open_access", hint="auth.allow_unauthenticated lets everybody read everything")
-    elif not auth.keys:
+    elif not auth.keys and auth.jwt is None and not config.uses_store:
         log.warning("no_keys", hint="auth.keys is empty: nobody gets in")
     return Gate(
-        Authenticator((bytes.fromhex(key.sha256), _principal(key)) for key in auth.keys),
+        authenticator,
         anonymous=_ANONYMOUS if auth.allow_unauthenticated else None,
         failures=Throttle("auth_failures_per_minute", limits.auth_failures_per_minute),
         requests=Throttle("requests_per_minute", limits.requests_per_minute),

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from time import monotonic
 from typing import Self
 
@@ -28,6 +29,19 @@ _RETRY_AFTER_S = 5
 _PAUSE_S = 0.005
 
 
+@dataclass(frozen=True, slots=True)
+class Obtained:
+    """An archive, and where it comes from: `hit`, `follow`, `miss` or `bypass`.
+
+    An entry of the spool is the caller's to enter. If this process makes it, *build* is that: it
+    raises why it fails.
+    """
+
+    result: str
+    made: Spooled | Direct
+    build: asyncio.Task[None] | None = None
+
+
 class Archiver:
     """Builds archives into the spool, at most *most_builds* at a time in this process.
 
@@ -41,7 +55,7 @@ class Archiver:
         self._most_builds = most_builds
         self._planners = Pool("archive-plan", _PLANNERS)
         self.readers = Pool("archive-read", _READERS)
-        self._builds: set[asyncio.Task[None]] = set()
+        self._builds: dict[asyncio.Task[None], str] = {}  # and the keys of what they make
 
     @classmethod
     @asynccontextmanager
@@ -63,40 +77,37 @@ class Archiver:
         """Plan an archive of what *origin* has; see `plan.planned`."""
         return await asyncio.wrap_future(self._planners.submit(planned, origin, packing, members))
 
-    async def obtain(
-        self, plan: Plan, source: Source, owner: AsyncExitStack
-    ) -> tuple[str, Spooled | Direct]:
-        """The archive and where it comes from: `hit`, `follow`, `miss` or `bypass`.
+    async def obtain(self, plan: Plan, source: Source, owner: AsyncExitStack) -> Obtained:
+        """Find the archive, or begin to make it.
 
-        An entry of the spool is the caller's to enter. Where a build begins, it takes over what
-        *owner* holds and frees that at its end. Raises `TooManyRequests`.
+        Where a build begins, it takes over what *owner* holds and frees that at its end. Raises
+        `TooManyRequests`.
         """
-        result, made = await self._obtained(plan, source, owner)
-        metrics.SPOOL_REQUESTS.labels(result).inc()
-        return result, made
+        obtained = await self._obtained(plan, source, owner)
+        metrics.SPOOL_REQUESTS.labels(obtained.result).inc()
+        return obtained
 
-    async def _obtained(
-        self, plan: Plan, source: Source, owner: AsyncExitStack
-    ) -> tuple[str, Spooled | Direct]:
+    async def _obtained(self, plan: Plan, source: Source, owner: AsyncExitStack) -> Obtained:
         try:
             while True:
                 found = await self._spool.find(plan.key)
                 if found is not None:
-                    return "hit" if found.is_complete else "follow", found
+                    result = "hit" if found.is_complete else "follow"
+                    return Obtained(result, found, self._build_of(plan.key))
                 try:
                     growing = await self._spool.begin(plan.key, plan.most)
                     break
                 except Begun:  # and perhaps given up again
                     await asyncio.sleep(_PAUSE_S)
             if growing is not None:
-                return "miss", await self._begun(plan, source, owner, growing)
+                return await self._begun(plan, source, owner, growing)
         except Unavailable as exc:
             log.error("spool_unusable", reason=exc.message)
-        return "bypass", Direct(plan, source, self._helpers)
+        return Obtained("bypass", Direct(plan, source, self._helpers))
 
     async def _begun(
         self, plan: Plan, source: Source, owner: AsyncExitStack, growing: Growing
-    ) -> Spooled:
+    ) -> Obtained:
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(growing)
             if len(self._builds) >= self._most_builds:
@@ -109,9 +120,9 @@ class Archiver:
                 raise Unavailable("somebody removes files from the spool")
             stack.push_async_exit(owner.pop_all())
             task = asyncio.create_task(self._build(plan, source, growing, stack.pop_all()))
-            self._builds.add(task)
+            self._builds[task] = plan.key
             task.add_done_callback(self._built)
-        return found
+        return Obtained("miss", found, task)
 
     async def _build(
         self, plan: Plan, source: Source, growing: Growing, owner: AsyncExitStack
@@ -122,8 +133,6 @@ class Archiver:
                 await build(plan, source, self._helpers, growing)
                 await growing.finish()
             outcome = "ok"
-        except (StreamBroken, GatewayError, TimeoutError) as exc:
-            log.warning("archive_failed", key=plan.key, reason=str(exc), cause=repr(exc.__cause__))
         except asyncio.CancelledError:
             outcome = "cancelled"
             raise
@@ -131,16 +140,31 @@ class Archiver:
             form = plan.format.value
             metrics.ARCHIVE_BUILDS.labels(form, outcome).inc()
             metrics.ARCHIVE_BUILD_SECONDS.observe(monotonic() - began)
+            await self._measure()
+
+    async def _measure(self) -> None:
+        try:
             metrics.SPOOL_BYTES.set(await self._spool.used())
+        except Unavailable as exc:
+            log.error("spool_unusable", reason=exc.message)
+
+    def _build_of(self, key: str) -> asyncio.Task[None] | None:
+        return next((task for task, made in self._builds.items() if made == key), None)
 
     def _built(self, task: asyncio.Task[None]) -> None:
-        self._builds.discard(task)
-        if not task.cancelled() and (failure := task.exception()) is not None:
-            log.error("archive_failed", exc_info=failure)
+        key = self._builds.pop(task)
+        if task.cancelled() or (failure := task.exception()) is None:
+            return
+        if isinstance(failure, (StreamBroken, GatewayError, TimeoutError)):
+            cause = repr(failure.__cause__)
+            log.warning("archive_failed", key=key, reason=str(failure), cause=cause)
+        else:
+            log.error("archive_failed", key=key, exc_info=failure)
 
     async def _end(self) -> None:
-        for task in tuple(self._builds):
+        builds = tuple(self._builds)
+        for task in builds:
             task.cancel()
-        await asyncio.gather(*self._builds, return_exceptions=True)
+        await asyncio.gather(*builds, return_exceptions=True)
         for pool in (self._planners, self.readers):
             pool.shutdown(wait=False, cancel_futures=True)

@@ -2,8 +2,8 @@
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, contextmanager
 from itertools import accumulate
 from typing import Any, Protocol
 
@@ -88,31 +88,38 @@ class Loader(AbstractAsyncContextManager["Loader"]):
     async def _fetch(
         self, step: Step, members: Sequence[Member], offsets: Sequence[int], memory: int
     ) -> None:
-        try:
-            if step.is_piece:
+        names = self._plan.names[step.begin : step.end]
+        if step.is_piece:
+            with _naming(names[0]):
                 os.pwrite(memory, await self._next_piece(step, members[0]), 0)
-                return
+            return
+        broken: list[Exception] = []
+        try:
             async with asyncio.TaskGroup() as group:
-                for member, offset in zip(members, offsets, strict=False):
+                for member, name, offset in zip(members, names, offsets, strict=False):
                     if member.size:
-                        group.create_task(self._fetch_member(member, memory, offset))
-        except* GatewayError as failures:
-            raise StreamBroken("a member cannot be had any more") from failures.exceptions[0]
+                        group.create_task(self._fetch_member(member, name, memory, offset))
         except* StreamBroken as failures:
-            raise StreamBroken("a member broke off") from failures.exceptions[0]
+            broken += failures.exceptions
+        if broken:
+            raise broken[0]
 
-    async def _fetch_member(self, member: Member, memory: int, offset: int) -> None:
-        async with self._room, self._source.open(member) as body:
-            async for chunk in body.chunks(0, member.size):
-                offset += os.pwrite(memory, chunk, offset)
+    async def _fetch_member(self, member: Member, name: str, memory: int, offset: int) -> None:
+        end = offset + member.size
+        with _naming(name):
+            async with self._room, self._source.open(member) as body:
+                async for chunk in body.chunks(0, member.size):
+                    offset += os.pwrite(memory, chunk, offset)
+            if offset != end:
+                raise StreamBroken("it has another size")
 
     async def _next_piece(self, step: Step, member: Member) -> bytes:
         if step.first == 0:
             self._pieces = self._read_pieces(member)
         assert self._pieces is not None
         piece = await anext(self._pieces, b"")
-        if len(piece) < step.length:
-            raise StreamBroken("a member is shorter than it was")
+        if len(piece) != step.length:
+            raise StreamBroken("it has another size")
         if step.first + step.length == member.size:
             await self._pieces.aclose()
         return piece
@@ -127,3 +134,12 @@ class Loader(AbstractAsyncContextManager["Loader"]):
                     yield bytes(piece[:MOST_BYTES])
                     del piece[:MOST_BYTES]
             yield bytes(piece)
+
+
+@contextmanager
+def _naming(name: str) -> Iterator[None]:
+    """Let `StreamBroken` say of which member what is raised is."""
+    try:
+        yield
+    except (GatewayError, StreamBroken) as exc:
+        raise StreamBroken(f"{name}: {exc}") from exc

@@ -34,12 +34,15 @@ class Sink(Protocol):
 async def build(plan: Plan, source: Source, helpers: Helpers, sink: Sink) -> None:
     """Write the archive that *plan* describes to *sink*; raise `StreamBroken` if it cannot be."""
     writer = (_Zip if plan.format is Format.ZIP else _Tar)(plan, sink)
-    if plan.format is Format.TAR_GZ:
-        await sink.append(compress.GZIP_HEADER)
-    async with aclosing(_packets(plan, source, helpers)) as packets:
-        async for made in packets:
-            await writer.write(made)
-    await writer.end()
+    try:
+        if plan.format is Format.TAR_GZ:
+            await sink.append(compress.GZIP_HEADER)
+        async with aclosing(_packets(plan, source, helpers)) as packets:
+            async for made in packets:
+                await writer.write(made)
+        await writer.end()
+    except OSError as exc:  # no memory, or no descriptor, for what is under way
+        raise StreamBroken(f"the archive cannot be made: {exc.strerror}") from exc
 
 
 def _steps(members: Sequence[Member]) -> Iterator[Step]:
@@ -82,7 +85,7 @@ async def _packets(plan: Plan, source: Source, helpers: Helpers) -> AsyncGenerat
                 try:
                     made, packet = await asyncio.wrap_future(coming)
                 except Changed as exc:
-                    raise StreamBroken(f"{exc} changed while the archive was made") from exc
+                    raise StreamBroken(f"{exc}: it has changed") from exc
                 under_way.popleft()
                 try:
                     yield _Made(step, made, packet)

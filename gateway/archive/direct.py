@@ -37,24 +37,28 @@ class Direct:
     async def chunks(self, first: int, count: int | None) -> AsyncGenerator[bytes, None]:
         """Yield *count* bytes from position *first*; None: to the end.
 
-        Raises `StreamBroken` if a member has changed, or the size.
+        Raises `StreamBroken` if a member has changed, or the size: before the last bytes.
         """
         pieces = _Pieces()
         building = asyncio.create_task(build(self._plan, self._source, self._helpers, pieces))
-        left = count
+        end = self.size if count is None else first + count
+        position = 0
         try:
-            while (piece := await pieces.next(building)) is not None:
-                skipped, first = piece[:first], max(0, first - len(piece))
-                piece = piece[len(skipped) : None if left is None else len(skipped) + left]
-                if piece:
-                    yield piece
-                if left is not None:
-                    left -= len(piece)
-                    if not left:
-                        return
-            await building
-            if left:
-                raise StreamBroken("the archive is shorter than it was")
+            while end is None or position < end:
+                piece = await pieces.next(building)
+                if piece is None:
+                    await building
+                    if end is not None:
+                        raise StreamBroken("the archive is shorter than it was")
+                    return
+                part = piece[max(0, first - position) : None if end is None else end - position]
+                position += len(piece)
+                if end is not None and position >= end == self.size:
+                    if position > end or await pieces.next(building) is not None:
+                        raise StreamBroken("the archive is longer than it was")
+                    await building
+                if part:
+                    yield part
         finally:
             building.cancel()
             await asyncio.gather(building, return_exceptions=True)

@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+from contextlib import suppress
 
 from gateway.archive.jobs import Changed, Job, run
 from gateway.system import frames
@@ -16,17 +17,15 @@ def main(control: int) -> None:
         signal.signal(number, signal.SIG_IGN)  # meant for the gateway, which may go on for a while
     os.nice(_NICE)
     with socket.socket(fileno=control) as orders:
-        _, (connection,), _, _ = socket.recv_fds(orders, 1, 1)
-        with socket.socket(fileno=connection) as sock:
-            try:
+        _, descriptors, _, _ = socket.recv_fds(orders, 1, 1)
+        for connection in descriptors:  # none, if the gateway was killed before
+            with socket.socket(fileno=connection) as sock, suppress(EOFError, ConnectionError):
                 while True:
                     _serve(sock)
-            except EOFError:
-                os._exit(0)
 
 
 def _serve(sock: socket.socket) -> None:
-    """Do one job: answer with its packet and a file, or with None if a member has changed."""
+    """Do one job: answer with its packet and a file, or with the member that has changed."""
     values, (descriptor,) = frames.receive_with(sock, 1)
     try:
         made, packet = run(Job(*values), descriptor)

@@ -3,9 +3,10 @@
 import os
 import socket
 import threading
-from collections.abc import AsyncIterator
+from collections import deque
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import Future
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Self
 
 import structlog
@@ -29,9 +30,8 @@ class Helpers:
 
     def __init__(self, count: int) -> None:
         self._pool = Pool("archive", count)
-        self._own = threading.local()
-        self._all: list[_Helper] = []
-        self._count = count
+        self._all = [_Helper() for _ in range(count)]
+        self._idle = deque(self._all)  # one for each thread that is not at work
 
     @classmethod
     @asynccontextmanager
@@ -48,26 +48,33 @@ class Helpers:
 
     def submit(self, job: Job, descriptor: int) -> Future[tuple[int, Packet]]:
         """Do *job* as `jobs.run` does, and close *descriptor*."""
-        coming = self._pool.submit(self._do, job, descriptor)
+        try:
+            coming = self._pool.submit(self._do, job, descriptor)
+        except RuntimeError:  # the helpers have ended
+            os.close(descriptor)
+            raise
         coming.add_done_callback(lambda _: os.close(descriptor))
         return coming
 
     def _do(self, job: Job, descriptor: int) -> tuple[int, Packet]:
-        try:
-            return self._helper().do(job, descriptor)
-        except HelperLost:
-            return run(job, descriptor)
-
-    def _helper(self) -> "_Helper":
-        helper: _Helper | None = getattr(self._own, "helper", None)
-        if helper is None:
-            helper = self._own.helper = _Helper()
-            self._all.append(helper)
-        return helper
+        with self._helper() as helper:
+            try:
+                return helper.do(job, descriptor)
+            except HelperLost:
+                return run(job, descriptor)
 
     def _warm_up(self) -> None:
-        with suppress(HelperLost):  # it is in the log, and the next job tries again
-            self._helper().connect()
+        # If it is lost, that is in the log, and the next job tries again.
+        with self._helper() as helper, suppress(HelperLost):
+            helper.warm_up()
+
+    @contextmanager
+    def _helper(self) -> Iterator["_Helper"]:
+        helper = self._idle.popleft()
+        try:
+            yield helper
+        finally:
+            self._idle.append(helper)
 
     def _close(self) -> None:
         for helper in self._all:
@@ -75,14 +82,45 @@ class Helpers:
 
 
 class _Helper:
-    """One helper process and the connection to it; for one thread."""
+    """One helper process and the connection to it, for one thread at a time."""
 
     def __init__(self) -> None:
         self._process = HelperProcess("gateway.archive.helper_process", packages=PACKAGES)
         self._sock: socket.socket | None = None
+        self._lock = threading.Lock()
+        self._is_closed = False
 
-    def connect(self) -> socket.socket:
-        """The connection; raise `HelperLost` if there can be none now."""
+    def warm_up(self) -> None:
+        """Start the process; raise `HelperLost` if there can be none now."""
+        with self._lock:
+            self._connected()
+
+    def do(self, job: Job, descriptor: int) -> tuple[int, Packet]:
+        """Have the process do *job*; raise `Changed`, or `HelperLost` if it cannot."""
+        with self._lock:
+            sock = self._connected()
+            try:
+                frames.send(sock, tuple(job), [descriptor])
+                answer, made = frames.receive_with(sock, 1)
+            except (OSError, EOFError) as exc:
+                if not self._is_closed:
+                    hint = "another one is started"
+                    log.error("archive_helper_lost", reason=repr(exc), hint=hint)
+                self._process.discard()
+                self._disconnect()
+                raise HelperLost from exc
+        if isinstance(answer, str):
+            raise Changed(answer)
+        return made[0], Packet(*answer)
+
+    def close(self) -> None:
+        """End the process, whatever it is doing; whoever waits for it goes on at once."""
+        self._is_closed = True
+        self._process.close()
+        with self._lock:
+            self._disconnect()
+
+    def _connected(self) -> socket.socket:
         if self._sock is None:
             ours, theirs = socket.socketpair()
             with theirs:
@@ -95,26 +133,7 @@ class _Helper:
             self._sock = ours
         return self._sock
 
-    def do(self, job: Job, descriptor: int) -> tuple[int, Packet]:
-        """Have the process do *job*; raise `Changed`, or `HelperLost` if it cannot."""
-        sock = self.connect()
-        try:
-            frames.send(sock, tuple(job), [descriptor])
-            answer, made = frames.receive_with(sock, 1)
-        except (OSError, EOFError) as exc:
-            log.error("archive_helper_lost", reason=repr(exc), hint="another one is started")
-            self._disconnect()
-            raise HelperLost from exc
-        if isinstance(answer, str):
-            raise Changed(answer)
-        return made[0], Packet(*answer)
-
-    def close(self) -> None:
-        """End the process, whatever it is doing."""
-        self._process.close()
-
     def _disconnect(self) -> None:
-        assert self._sock is not None
-        self._sock.close()
-        self._sock = None
-        self._process.discard()
+        if self._sock is not None:
+            self._sock.close()
+            self._sock = None

@@ -23,11 +23,14 @@ from gateway.archive.zip import (
     streamed_header,
 )
 from gateway.domain.archives import Format, Member, Packing
+from gateway.domain.errors import TooLarge
 
 _WRITER = b"1"  # a change of the bytes that are made of equal members changes this
 _RACY_NS = 3_000_000_000  # many backends tell whole seconds only
 _AT_ONCE = 256  # members
-_MOST_OF_MEMBER = 16 * 1024  # bytes beside its data: its name, up to four times
+_LONGEST_NAME = 0xFFFF  # bytes, in a zip
+_BESIDE_DATA_IN_ZIP = 256  # bytes of a member's records without its name, at most
+_BESIDE_DATA_IN_TAR = 5 * tar.BLOCK  # two headers, PAX records, two paddings
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,20 +52,29 @@ class Plan:
 
 
 def planned(origin: str, packing: Packing, members: Sequence[Member]) -> Plan:
-    """Plan an archive of what *origin*, a workspace at an executor, has; takes a while."""
-    names = [*names_for(packing.format, members)]
-    is_stored = packing.stored or packing.format is Format.TAR
+    """Plan an archive of what *origin*, a workspace at an executor, has; takes a while.
+
+    Raises `TooLarge` for a path that no archive can hold.
+    """
+    form = packing.format
+    names = [*names_for(form, members)]
+    lengths = [len(name.encode()) for name in names]
+    if max(lengths, default=0) > _LONGEST_NAME:
+        raise TooLarge(f"a path is longer than {_LONGEST_NAME} bytes")
+    is_stored = form is Format.TAR or (form is Format.ZIP and packing.stored)
     uncompressed = sum(member.size for member in members)
-    size = _stored_size(packing.format, members, names) if is_stored else None
+    beside = _BESIDE_DATA_IN_ZIP if form is Format.ZIP else _BESIDE_DATA_IN_TAR
+    records = 2 * sum(lengths) + beside * (len(members) + 1)
+    size = _stored_size(form, members, names) if is_stored else None
     return Plan(
         key=_fingerprint(origin, packing, members),
-        format=packing.format,
+        format=form,
         stored=is_stored,
         members=members,
         names=names,
         uncompressed=uncompressed,
         size=size,
-        most=uncompressed + uncompressed // 128 + _MOST_OF_MEMBER * (len(members) + 1),
+        most=size or uncompressed + uncompressed // 128 + records,
     )
 
 

@@ -1,55 +1,43 @@
-"""`workspace-gateway keys`: makes keys and digests; nothing is stored, the config is yours."""
+"""`workspace-gateway keys`: keys for the config, which is yours, or kept in the store it names."""
 
 import json
-import sys
-from collections.abc import Mapping
+from collections.abc import Callable
+from dataclasses import asdict
 from datetime import UTC, datetime
 
 import click
-from pydantic import ValidationError
 
 from gateway.auth.api_key import digest, new_key
+from gateway.cli.config_file import read_config
+from gateway.cli.config_store import in_store, leave
+from gateway.cli.exits import Exit
+from gateway.cli.key_entry import Command, grant, key_of_stdin, usable
 from gateway.config.model import Key
-from gateway.config.wording import say
 from gateway.config.written_yaml import written
-from gateway.domain.model import Scope
-
-_MOST_BYTES = 64 * 1024
+from gateway.domain.records import StoredKey
 
 
 @click.group()
 def keys() -> None:
-    """Make API keys, or hash those you have."""
+    """Make API keys, keep them in a store, or hash those you have."""
+
+
+def _store_option(help_text: str, *, required: bool = True) -> Callable[[Command], Command]:
+    return click.option("--config", "file", metavar="FILE", required=required, help=help_text)
 
 
 @keys.command(
     epilog="""\b
 Examples:
+  workspace-gateway keys create --config gateway.yaml --id ci --org acme --scope files:read
   workspace-gateway keys create --id ci --org acme --scope files:read
   workspace-gateway keys create --id ana --org acme --scope files:read --scope sessions:read \\
       --sessions 'team-*' --expires 2027-01-31
   KEY=$(workspace-gateway keys create -q --id ci --org acme --scope files:read)
 """
 )
-@click.option("--id", "key_id", required=True, help="Its name in logs: A-Z a-z 0-9 . _ -")
-@click.option("--org", required=True, help="Whose key it is.")
-@click.option(
-    "--scope",
-    "scopes",
-    required=True,
-    multiple=True,
-    type=click.Choice([str(scope) for scope in Scope]),
-    help="What it may do; may be repeated.",
-)
-@click.option(
-    "--sessions",
-    multiple=True,
-    default=["*"],
-    show_default=True,
-    metavar="PATTERN",
-    help="Which sessions exist for it, as a shell pattern; may be repeated.",
-)
-@click.option("--expires", metavar="DATE", help="When it ends, in UTC unless DATE says otherwise.")
+@grant
+@_store_option("Keep it in this config's store, instead of printing lines.", required=False)
 @click.option("-q", "--quiet", is_flag=True, help="Print the key and nothing else.")
 def create(
     key_id: str,
@@ -57,23 +45,21 @@ def create(
     scopes: tuple[str, ...],
     sessions: tuple[str, ...],
     expires: str | None,
+    file: str | None,
     quiet: bool,
 ) -> None:
     """Make a key and print it, once.
 
-    The key goes to standard output; the lines for the config, which hold its digest only, go to
-    standard error.
+    The key goes to standard output. Its digest, which is all that a gateway needs, is kept in the
+    store of the config; without one, the lines for a config go to standard error.
     """
     key = new_key(key_id)
-    entry = {
-        "id": key_id,
-        "org": org,
-        "sha256": digest(key).hex(),
-        "scopes": scopes,
-        "sessions": sessions,
-        "expires": _moment(expires) if expires else None,
-    }
-    lines = written({"auth": {"keys": [_usable(entry)]}})
+    entry = usable(key_id, org, digest(key), scopes, sessions, expires)
+    if file is not None:
+        _keep(file, entry)
+        click.echo(key)
+        return
+    lines = written({"auth": {"keys": [entry.model_dump(mode="json", exclude_none=True)]}})
     if quiet:
         click.echo(key)
         return
@@ -97,36 +83,102 @@ def hash_() -> None:
 
     The key is read from standard input, never from the command line, where others can see it.
     """
-    if sys.stdin.isatty():
-        key = click.prompt("Key", hide_input=True, err=True).encode()
-    else:
-        key = sys.stdin.buffer.read(_MOST_BYTES + 1)
-        if len(key) > _MOST_BYTES:
-            raise click.UsageError(f"standard input holds more than {_MOST_BYTES} bytes: not a key")
-        key = key.rstrip(b"\r\n")
-    if not key or b"\n" in key:
-        raise click.UsageError("standard input must hold one key, on one line")
-    click.echo(digest(key).hex())
+    click.echo(digest(key_of_stdin()).hex())
 
 
-def _moment(text: str) -> str:
-    """Return *text* as the config wants it: with a time and a zone."""
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise click.UsageError(f"--expires: {text!r} is not a date such as 2027-01-31") from None
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    if moment <= datetime.now(UTC):
-        raise click.UsageError(f"--expires: {text} is in the past")
-    return moment.isoformat()
+@keys.command(
+    "import",
+    epilog="""\b
+Examples:
+  workspace-gateway keys import --config gateway.yaml --id old --org acme --scope files:read < key
+""",
+)
+@grant
+@_store_option("The config whose store keeps it.")
+def import_(
+    key_id: str,
+    org: str,
+    scopes: tuple[str, ...],
+    sessions: tuple[str, ...],
+    expires: str | None,
+    file: str,
+) -> None:
+    """Keep a key you have, such as a `sk_...`, in the store; it works as it is.
+
+    It is read from standard input, never from the command line, where others can see it.
+    """
+    _keep(file, usable(key_id, org, digest(key_of_stdin()), scopes, sessions, expires))
 
 
-def _usable(entry: Mapping[str, object]) -> dict[str, object]:
-    """Return *entry* as the config writes it; the config has the last word on what a key is."""
-    try:
-        key = Key.model_validate_json(json.dumps(entry), strict=True)
-    except ValidationError as exc:
-        errors = exc.errors(include_url=False)
-        said = [f"--{error['loc'][0]}: {say(error, Key, None)}" for error in errors]
-        raise click.UsageError("\n".join(said)) from None
-    return key.model_dump(mode="json", exclude_none=True)
+@keys.command(
+    "list",
+    epilog="""\b
+Examples:
+  workspace-gateway keys list --config gateway.yaml
+  workspace-gateway keys list --config gateway.yaml --org acme --json
+""",
+)
+@_store_option("The config whose store has them.")
+@click.option("--org", help="Only of this organisation.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+def list_(file: str, org: str | None, as_json: bool) -> None:
+    """Print the keys in the store, and when each was last used; never a key itself."""
+    for key in in_store(read_config(file), lambda store: store.keys.all(org)):
+        click.echo(_json(key) if as_json else _line(key))
+
+
+@keys.command(
+    epilog="""\b
+Examples:
+  workspace-gateway keys revoke --config gateway.yaml ci
+"""
+)
+@_store_option("The config whose store has it.")
+@click.argument("key_id")
+def revoke(file: str, key_id: str) -> None:
+    """Stop a key for good, within a second. Exits with 4 if there is no such good key."""
+    if not in_store(read_config(file), lambda store: store.keys.revoke(key_id)):
+        leave("key not found, or revoked before", Exit.NOT_FOUND)
+
+
+@keys.command(
+    epilog="""\b
+Examples:
+  workspace-gateway keys rotate --config gateway.yaml ci
+"""
+)
+@_store_option("The config whose store has it.")
+@click.argument("key_id")
+def rotate(file: str, key_id: str) -> None:
+    """Give a key a new secret and print it, once; the old one ends within a second.
+
+    Exits with 4 if there is no such good key.
+    """
+    key = new_key(key_id)
+    if not in_store(read_config(file), lambda store: store.keys.rotate(key_id, digest(key))):
+        leave("key not found, or revoked", Exit.NOT_FOUND)
+    click.echo(key)
+
+
+def _keep(file: str, entry: Key) -> None:
+    key = StoredKey(
+        id=entry.id,
+        org=entry.org,
+        digest=bytes.fromhex(entry.sha256),
+        scopes=frozenset(entry.scopes),
+        created_at=datetime.now(UTC),
+        sessions=entry.sessions,
+        expires_at=entry.expires,
+    )
+    in_store(read_config(file), lambda store: store.keys.create(key))
+
+
+def _line(key: StoredKey) -> str:
+    state = "revoked" if key.revoked_at else "good"
+    used = f"{key.last_used_at:%Y-%m-%d}" if key.last_used_at else "never"
+    return f"{key.id}  {key.org}  {state}  used {used}  {' '.join(sorted(key.scopes))}"
+
+
+def _json(key: StoredKey) -> str:
+    values = {**asdict(key), "scopes": sorted(key.scopes), "digest": key.digest.hex()}
+    return json.dumps(values, default=datetime.isoformat)

@@ -16,6 +16,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from gateway.config.jwt import Jwt
 from gateway.config.secret import Secret
 from gateway.config.store_url import IN_MEMORY, StoreUrl, sqlite_url, state_file
 from gateway.config.units import Duration, Instant, Mode, Network, Size, Timeout
@@ -108,6 +109,7 @@ class Auth(Section):
     """Who gets in: nobody, unless it is written here."""
 
     keys: tuple[Key, ...] = ()
+    jwt: Jwt | None = None
     allow_unauthenticated: bool = False
 
 
@@ -264,8 +266,8 @@ class Config(Section):
     agents: Mapping[AgentId, Agent] = Field(default_factory=dict)
 
     @property
-    def has_registered_sessions(self) -> bool:
-        """Whether sessions are to be looked up in the store."""
+    def uses_store(self) -> bool:
+        """Whether sessions and keys are to be looked up in the store."""
         is_named = self.store.url not in (None, IN_MEMORY)
         return is_named or bool(self.agents) or self.sessions.register_ == "strict"
 

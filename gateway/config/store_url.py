@@ -42,6 +42,8 @@ def _checked(url: str) -> str:
         return _sqlite(url, parts)
     if parts.scheme not in _POSTGRES:
         raise _refused("must begin with sqlite:// or postgresql://")
+    if parts.fragment or "@" in parts.path:
+        raise _refused("must have /, ?, # and @ of its password as %2F, %3F, %23 and %40")
     if not parts.path.strip("/") and "dbname" not in parse_qs(parts.query):
         raise _refused("must name a database: postgresql://USER@HOST/DATABASE")
     return url
@@ -66,11 +68,12 @@ def shown(url: str) -> str:
     user, at, host = parts.netloc.rpartition("@")
     name, colon, _ = user.partition(":")
     netloc = f"{name}{':…' if colon else ''}{at}{host}"
-    query = "&".join(
-        "password=…" if option.partition("=")[0] == "password" else option
-        for option in parts.query.split("&")
-    )
-    return parts._replace(netloc=netloc, query=query).geturl() if netloc or query else url
+    options = parts.query.split("&") if parts.query else []
+    told = [
+        f"{name}=…" if "password" in (name := option.partition("=")[0]) else option
+        for option in options
+    ]
+    return f"{parts.scheme}://{netloc}{parts.path}{'?' if told else ''}{'&'.join(told)}"
 
 
 def _refused(message: str) -> PydanticCustomError:

@@ -36,8 +36,8 @@ class Packing:
 
     *paths* are directories of which none lies in another, in order (`apart`). *exclude* are
     gitignore patterns, relative to the workspace's root; with *gitignore* those of its own
-    `.gitignore` files count, too. What is *stored* is not compressed, in any format: then the
-    length of the archive is known before it is made.
+    `.gitignore` files count, too. What is *stored*, a zip or a tar, is not compressed: then its
+    length is known before it is made.
     """
 
     format: Format

@@ -11,7 +11,9 @@ GatewayError
     RetryLater              not now; carries when to come back
       TooManyRequests       over a rate
       ShuttingDown          draining
+      WorkspaceChanged      it was written to while an archive of it was made
       StoreUnavailable      sessions and keys cannot be looked up
+      IdentityUnavailable   whether a token is good cannot be told
   Verdict                   an authoritative answer about the workspace: never falls back
     SessionNotFound         no such session
     AgentNotFound           no such agent in the config
@@ -104,11 +106,22 @@ class ShuttingDown(RetryLater):
     """The gateway is draining and takes no new work."""
 
 
+class WorkspaceChanged(RetryLater):
+    """It was written to while an archive of it was made; the next one may be luckier."""
+
+    def __init__(self) -> None:
+        super().__init__("the workspace changed while the archive was made", 1)
+
+
 class StoreUnavailable(RetryLater):
     """The store does not answer; its cause is for logs only, the client is not told."""
 
     def __init__(self) -> None:
         super().__init__("the store is not available", retry_after_s=1)
+
+
+class IdentityUnavailable(RetryLater):
+    """Whether a token is good cannot be told now: no keys of its issuer are at hand."""
 
 
 class Verdict(GatewayError):

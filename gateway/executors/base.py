@@ -45,7 +45,7 @@ class Archives(StrEnum):
     REFUSED = "refused"  # `Unsupported`
     WALKED = "walked"  # members by `walk`, bodies by `open`: as `Executor` does it
     MEMBERS = "members"  # members in one call; their bodies are no calls of the backend
-    WHOLE = "whole"  # an `ArchiveStream`
+    WHOLE = "whole"  # an `ArchiveStream`; of bounds, those of a file and of depth are its own
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +184,7 @@ class Executor(ABC):
     async def _archived(self, workspace: str, packed: Packed) -> AsyncIterator[Members]:
         if self.capabilities.archives is Archives.REFUSED:
             raise Unsupported("the executor has no way to make archives")
+        packed = await packed.selected(self, workspace)
 
         def walk(path: WorkspacePath) -> AbstractAsyncContextManager[Walk]:
             depth, selection = packed.bounds.depth, packed.selection

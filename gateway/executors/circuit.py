@@ -35,9 +35,9 @@ class Circuit:
 
     def check(self) -> None:
         """Raise `CircuitOpen` if no call is let through at present."""
-        if self.state is State.HALF_OPEN or (
-            self.state is State.OPEN and self._clock() < self._open_until
-        ):
+        if self.state is State.CLOSED:
+            return
+        if self.state is State.HALF_OPEN or self._clock() < self._open_until:
             raise CircuitOpen("the executor is left alone after failing repeatedly")
 
     def admit(self) -> None:

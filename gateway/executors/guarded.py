@@ -111,14 +111,24 @@ class Guarded(Executor):
         """Begin an archive through the guard: one that is walked, by guarded calls one by one."""
         if self.capabilities.archives in (Archives.REFUSED, Archives.WALKED):
             return super().archive(workspace, packed)
-        return Call[Members | ArchiveStream](
+        return self._called(workspace, packed)
+
+    @asynccontextmanager
+    async def _called(
+        self, workspace: str, packed: Packed
+    ) -> AsyncIterator[Members | ArchiveStream]:
+        collects = self.capabilities.archives is Archives.MEMBERS
+        if collects:
+            packed = await packed.selected(self, workspace)
+        async with Call[Members | ArchiveStream](
             self,
             "archive",
             workspace,
             lambda: self._inner.archive(workspace, packed),
             partial(self._begun_archive, packed.bounds),
-            collects=True,
-        )
+            collects=collects,
+        ) as archive:
+            yield archive
 
     def may_retry(self) -> bool:
         """Whether one more retry stays within the budget; it is taken from it."""

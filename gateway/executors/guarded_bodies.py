@@ -1,10 +1,11 @@
 """Bodies under guard: every wait for the backend ends, every byte is counted."""
 
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager
 from math import inf
 from time import monotonic
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import structlog
 
@@ -80,14 +81,16 @@ class GuardedStream(FileStream):
         return data
 
 
-class GuardedWalk(Walk):
+class GuardedWalk(Walk, AsyncIterator[Sequence[Entry]]):
     """A walk whose every batch comes within *idle_s*, and before *ends_at* (`time.monotonic`)."""
+
+    # Not a generator: the loop keeps a list of those, which costs more than a short listing.
 
     def __init__(self, inner: Walk, idle_s: float, ends_at: float) -> None:
         self.source = inner.source
         self.fallback = inner.fallback
         self._batches = aiter(inner)
-        self._begun: list[Sequence[Entry]] = []
+        self._begun: deque[Sequence[Entry]] = deque()
         self._is_over = False
         self._patience = _Patience(inner.source, idle_s, ends_at)
 
@@ -104,11 +107,18 @@ class GuardedWalk(Walk):
                 return
         self._is_over = True
 
-    async def __aiter__(self) -> AsyncIterator[Sequence[Entry]]:
-        for batch in self._begun:
-            yield batch
-        while not self._is_over and (batch := await self._patience.wait(_next(self._batches, ()))):
-            yield batch
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Sequence[Entry]:
+        if self._begun:
+            return self._begun.popleft()
+        if not self._is_over:
+            batch = await self._patience.wait(_next(self._batches, ()))
+            if batch:
+                return batch
+            self._is_over = True
+        raise StopAsyncIteration
 
 
 Opening = AbstractAsyncContextManager[FileStream]
@@ -132,7 +142,10 @@ class GuardedMembers(Members):
 
 
 class GuardedArchive(ArchiveStream):
-    """An archive that is prepared before *ends_at* (`time.monotonic`), then as `GuardedStream`."""
+    """An archive that is prepared before *ends_at* (`time.monotonic`), then as `GuardedStream`.
+
+    It may have *most_bytes*; that it has more raises `ProtocolFault` where its length is told.
+    """
 
     def __init__(
         self, inner: ArchiveStream, idle_s: float, ends_at: float, most_bytes: int
@@ -140,6 +153,7 @@ class GuardedArchive(ArchiveStream):
         self.source = inner.source
         self.fallback = inner.fallback
         self._inner = inner
+        self._most_bytes = most_bytes
         self._patience = _Patience(inner.source, inf, ends_at)
         self._stream = GuardedStream(inner, idle_s, ends_at, most_bytes)
         self._take_over()
@@ -162,6 +176,8 @@ class GuardedArchive(ArchiveStream):
 
     def _take_over(self) -> None:
         inner = self._inner
+        if (inner.entry.size or 0) > self._most_bytes:
+            raise ProtocolFault(_LONG)
         self.entry = self._stream.entry = inner.entry
         self.seekable = inner.seekable
         self.complete = inner.complete

@@ -1,14 +1,17 @@
 """What an executor gives: open files, walks that have begun, what goes into an archive."""
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Protocol, Self
 
 from gateway.domain.archives import ArchiveBounds, Bodies, Member, Packing
 from gateway.domain.model import Entry
 from gateway.domain.paths import WorkspacePath
+
+if TYPE_CHECKING:  # which gives them
+    from gateway.executors.base import Executor
 
 
 class Selection(Protocol):
@@ -35,6 +38,7 @@ class Wanted:
 
 
 EVERYTHING = Wanted()
+NOTHING = Wanted(count=0)
 
 
 class FileStream(ABC):
@@ -135,14 +139,31 @@ class ArchiveStream(FileStream):
         """
 
 
+Search = Callable[["Executor", str], Awaitable[Selection]]
+"""Finds what is selected of a workspace of an executor."""
+
+
 @dataclass(frozen=True, slots=True)
 class Packed:
     """What is asked of an executor for an archive.
 
-    *selection* is what `packing.exclude` says; *wanted* is for backends that make archives.
+    *selection* is what `packing.exclude` says; with `packing.gitignore` *search* finds another that
+    heeds the workspace's own files, too, by calls of the executor that will walk it. *wanted* is
+    for backends that make archives: with no bytes of it, it may be that none will be read.
     """
 
     packing: Packing
     bounds: ArchiveBounds
     selection: Selection | None = None
     wanted: Wanted = EVERYTHING
+    search: Search | None = None
+
+    async def selected(self, executor: "Executor", workspace: str) -> Self:
+        """The same with all of its selection; raise what *search* and the calls it makes do.
+
+        It is for who has no call in that workspace: that may bear one at a time.
+        """
+        if self.search is None:
+            return self
+        found = await self.search(executor, workspace)
+        return replace(self, selection=found, search=None)

@@ -3,7 +3,7 @@
 from aiohttp import HttpVersion11, web
 
 from gateway.domain.archives import Packing
-from gateway.executors.streams import ArchiveStream
+from gateway.executors.streams import EVERYTHING, NOTHING, ArchiveStream, Wanted
 from gateway.http.conditions import etag_of
 from gateway.http.context import EXCHANGE
 from gateway.http.disposition import attachment
@@ -15,7 +15,17 @@ from gateway.http.responses import (
     ranges_asked,
     send_body,
     source_headers,
+    wanted,
 )
+
+_JUDGED = ("If-Match", "If-None-Match", "Range")
+
+
+def archive_wanted(request: web.Request) -> Wanted:
+    """What of an archive *request* will most likely read: nothing before it has been judged."""
+    asked = wanted(request)
+    is_judged = any(name in request.headers for name in _JUDGED)
+    return NOTHING if request.method == "HEAD" or (is_judged and asked == EVERYTHING) else asked
 
 
 async def send_archive(

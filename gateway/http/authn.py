@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from aiohttp import web
 
-from gateway.auth.authenticator import Authenticator
+from gateway.auth.authenticator import Authenticator, Credential
 from gateway.domain.errors import CredentialsRejected, ShuttingDown
 from gateway.domain.model import Principal
 from gateway.http.addresses import Network, client_address
@@ -38,16 +38,14 @@ class Gate:
         self._trusted_proxies = trusted_proxies
         self._lifecycle = lifecycle
 
-    def admit(self, request: web.Request) -> Principal:
-        """The caller, who has to `leave`; raise `CredentialsRejected`, `TooManyRequests` or
-        `ShuttingDown`.
-        """
+    async def admit(self, request: web.Request) -> Principal:
+        """The caller, who has to `leave`; raise `CredentialsRejected` or a `RetryLater`."""
         if self._lifecycle.draining:
             raise ShuttingDown("shutting down; try another gateway", 1)
         address = address_bucket(client_address(request, self._trusted_proxies))
         self._failures.check(address)
         try:
-            principal = self._identify(request)
+            principal = await self._identify(request)
         except CredentialsRejected:
             self._failures.take(address)
             raise
@@ -61,10 +59,10 @@ class Gate:
         """The caller's request is done with."""
         self._crowding.leave(principal.org)
 
-    def _identify(self, request: web.Request) -> Principal:
-        key = credential(request)
-        if key is not None:
-            return self._authenticator.identify(key)
+    async def _identify(self, request: web.Request) -> Principal:
+        presented = credential(request)
+        if presented is not None:
+            return await self._authenticator.identify(presented)
         if self._anonymous is None:
             raise CredentialsRejected("missing")
         return self._anonymous
@@ -81,7 +79,7 @@ class Endpoint:
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
         """Admit the caller, or raise what `Gate.admit` raises; then answer."""
-        principal = self._gate.admit(request)
+        principal = await self._gate.admit(request)
         try:
             return await self.route.handler(request, principal)
         finally:
@@ -89,12 +87,12 @@ class Endpoint:
 
     async def refuse(self, request: web.Request) -> web.StreamResponse:
         """Answer any other method; the router's own 405 would belong to no route or dialect."""
-        self._gate.leave(self._gate.admit(request))
+        self._gate.leave(await self._gate.admit(request))
         raise web.HTTPMethodNotAllowed(request.method, self._allowed)
 
 
-def credential(request: web.Request) -> bytes | None:
-    """The one key that the request presents, or None; raise `CredentialsRejected` if in doubt.
+def credential(request: web.Request) -> Credential | None:
+    """What the one caller presents, or None; raise `CredentialsRejected` if in doubt.
 
     Two different keys, or one header twice, are refused: a proxy in front and the gateway could
     otherwise take the request for two different callers'.
@@ -117,4 +115,4 @@ def credential(request: web.Request) -> bytes | None:
     if not key:
         raise CredentialsRejected("malformed")
     # Header bytes that are not UTF-8 arrive as surrogates; they go back to the bytes they were.
-    return key.encode("utf-8", "surrogateescape")
+    return Credential(key.encode("utf-8", "surrogateescape"), is_bearer=not api_keys)

@@ -50,7 +50,7 @@ async def boundary(request: web.Request, handler: Handler) -> web.StreamResponse
     request[EXCHANGE] = exchange
     REQUEST_ID.set(exchange.request_id)
     TRACEPARENT.set(exchange.traceparent)
-    metrics.IN_FLIGHT.inc()
+    metrics.IN_FLIGHT.change(1)
     try:
         response = await _answer(request, handler, dialect, exchange)
         exchange.status = response.status
@@ -60,7 +60,7 @@ async def boundary(request: web.Request, handler: Handler) -> web.StreamResponse
         exchange.outcome = "broken" if _connection(request).is_aborted else "client_left"
         raise
     finally:
-        metrics.IN_FLIGHT.dec()
+        metrics.IN_FLIGHT.change(-1)
         _report(request, exchange)
     return response
 
@@ -107,6 +107,7 @@ async def _answer(
 def _refusal(error: GatewayError, dialect: Dialect, exchange: Exchange) -> web.Response:
     if isinstance(error, CredentialsRejected):
         metrics.AUTH_FAILURES.labels(error.reason).inc()
+        log.info("credentials_rejected", reason=error.reason)
     elif isinstance(error, TooManyRequests):
         metrics.THROTTLED.labels(error.limit).inc()
     elif isinstance(error, _FAILURES):

@@ -8,6 +8,7 @@ from enum import Enum
 
 from multidict import MultiMapping
 
+_FIELDS = ("If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since")
 _PLAIN_VERSION = re.compile(r"[A-Za-z0-9._:+=-]{1,128}")
 
 _TAG = r'(?:W/)?"[^"\x00-\x20\x7f]*"'
@@ -50,6 +51,8 @@ def evaluate(
     A date that is none is ignored, every date is where *modified_at_s* is unknown; a list of tags
     that is none matches nothing, and no list but `*` matches where there is no *etag*.
     """
+    if not any(map(headers.__contains__, _FIELDS)):
+        return Outcome.PROCEED
     reads = method in ("GET", "HEAD")
     if (wanted := _field(headers, "If-Match")) is not None:
         if not _matches(wanted, etag, weak=False):

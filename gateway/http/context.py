@@ -1,7 +1,7 @@
 """What is known about a request while it is served: for its log line, metrics and headers."""
 
+import os
 import re
-import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -55,19 +55,13 @@ def request_id(request: web.BaseRequest) -> str:
 
 def new_request_id() -> str:
     """An id for a request that brought none."""
-    return secrets.token_hex(16)
+    return os.urandom(16).hex()
 
 
 def traceparent(request: web.BaseRequest) -> str | None:
     """The caller's `traceparent` (W3C Trace Context), if it has that form."""
     found = _TRACEPARENT.fullmatch(request.headers.get("traceparent", ""))
     return found[0] if found else None
-
-
-async def add_common_headers(request: web.Request, response: web.StreamResponse) -> None:
-    """Give every answer the headers that every answer has (signal `on_response_prepare`)."""
-    exchange = request.get(EXCHANGE)
-    set_common_headers(response, exchange.request_id if exchange else request_id(request))
 
 
 def set_common_headers(response: web.StreamResponse, request_id: str) -> None:

@@ -9,6 +9,7 @@ import structlog
 from aiohttp import web
 
 from gateway.http.connection import Connection, Timeouts
+from gateway.http.context import EXCHANGE, request_id, set_common_headers
 
 log = structlog.get_logger()
 
@@ -23,8 +24,7 @@ class Crowd:
 
     def __init__(self) -> None:
         self._members: set[Connection] = set()
-        self._empty = asyncio.Event()
-        self._empty.set()
+        self._empty: asyncio.Event | None = None  # somebody waits for nobody to be left
 
     def __iter__(self) -> Iterator[Connection]:
         return iter(tuple(self._members))
@@ -35,13 +35,13 @@ class Crowd:
     def add(self, member: Connection) -> None:
         """Let *member* in."""
         self._members.add(member)
-        self._empty.clear()
 
     def discard(self, member: Connection) -> None:
         """Let *member* go."""
         self._members.discard(member)
-        if not self._members:
+        if self._empty is not None and not self._members:
             self._empty.set()
+            self._empty = None
 
     def abort(self) -> None:
         """Break all of them now."""
@@ -50,9 +50,12 @@ class Crowd:
 
     async def gone(self, within_s: float) -> bool:
         """Wait until nobody is left; return whether that came true in time."""
+        if not self._members:
+            return True
+        self._empty = empty = self._empty or asyncio.Event()
         try:
             async with asyncio.timeout(within_s):
-                await self._empty.wait()
+                await empty.wait()
         except TimeoutError:
             return False
         return True
@@ -69,7 +72,7 @@ class Hosted:
     @asynccontextmanager
     async def running(cls, app: web.Application) -> AsyncIterator["Hosted"]:
         """Start *app*; what it is answering at the end should have been waited for (`finish`)."""
-        app.on_response_prepare.append(_announce_close)
+        app.on_response_prepare.append(_complete_head)
         runner = web.AppRunner(app, access_log=None)
         await runner.setup()
         assert runner.server is not None
@@ -171,8 +174,10 @@ class ConnectionServer(web.Server):
             self._watch = self._loop.call_later(self._timeouts.idle_s / 4, self._watch_readers)
 
 
-async def _announce_close(request: web.Request, response: web.StreamResponse) -> None:
-    """Tell the client of a connection's last answer that it is the last (signal)."""
+async def _complete_head(request: web.Request, response: web.StreamResponse) -> None:
+    """Add what every answer has, and to a connection's last that it is the last (signal)."""
+    exchange = request.get(EXCHANGE)
+    set_common_headers(response, exchange.request_id if exchange else request_id(request))
     # aiohttp 3.14.5 loses what follows an unknown Upgrade in one segment: the next request might
     # be read from its middle on.
     is_last = isinstance(request.protocol, Connection) and request.protocol.finishing

@@ -48,13 +48,12 @@ async def handed_over(
     a trusted proxy which says that it can, and of which the config says so: anybody else would
     take the empty body for the file.
     """
-    offload = request.config_dict.get(OFFLOAD)
     entry = stream.entry
     if (
-        offload is None
+        (entry.size or 0) <= _WORTH_IT
+        or (offload := request.config_dict.get(OFFLOAD)) is None
         or request.headers.getall("X-Sendfile-Type", []) != ["X-Accel-Redirect"]
         or request.method != "GET"
-        or (entry.size or 0) <= _WORTH_IT
         or "Repr-Digest" in headers
         or any(name in request.headers for name in _PARTIAL_OR_CONDITIONAL)
         # The proxy could not give the same Last-Modified.

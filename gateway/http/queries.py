@@ -26,10 +26,12 @@ class Query:
 
     def raw(self, name: str) -> bytes | None:
         """The bytes of a parameter that may stand once; raise `BadParameter` if it stands twice."""
-        values = self.raws(name)
+        values = self._values.get(name)
+        if values is None:
+            return None
         if len(values) > 1:
             raise BadParameter(f"{name}: given more than once")
-        return values[0] if values else None
+        return values[0]
 
     def text(self, name: str) -> str | None:
         """The same as text; raise `BadParameter` if it is not UTF-8."""

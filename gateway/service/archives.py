@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from functools import partial
 
 import structlog
 
@@ -9,11 +10,11 @@ from gateway.archive.archiver import Archiver
 from gateway.domain.archives import ArchiveBounds, Packing
 from gateway.domain.errors import TooManyRequests
 from gateway.domain.model import Principal, Scope, SessionId
-from gateway.executors.streams import EVERYTHING, ArchiveStream, Members, Packed, Selection, Wanted
+from gateway.executors.streams import EVERYTHING, ArchiveStream, Packed, Wanted
 from gateway.service.gitignore import own_ignores
 from gateway.service.made_archive import MadeArchive
 from gateway.service.selection import Selector
-from gateway.service.sessions import Sessions, Workspace
+from gateway.service.sessions import Sessions
 
 audit = structlog.get_logger("audit")
 
@@ -45,7 +46,12 @@ class Archives:
         pattern that is none, `TooManyRequests`.
         """
         workspace = await self._sessions.workspace(principal, session_id, Scope.ARCHIVES_READ)
-        beginning = self._begun(workspace, packing, wanted)
+        selection = Selector.parse(None, packing.exclude)
+        search = partial(own_ignores, packing=packing, bounds=self.bounds)
+        packed = Packed(
+            packing, self.bounds, selection, wanted, search if packing.gitignore else None
+        )
+        beginning = workspace.executor.archive(workspace.reference, packed)
         with self._slot():
             async with AsyncExitStack() as owner, AsyncExitStack() as reading:
                 found = await self._sessions.enter(workspace, beginning)
@@ -63,18 +69,6 @@ class Archives:
                     paths=[path.rooted for path in packing.paths],
                 )
                 yield found
-
-    @asynccontextmanager
-    async def _begun(
-        self, workspace: Workspace, packing: Packing, wanted: Wanted
-    ) -> AsyncIterator[Members | ArchiveStream]:
-        executor, reference = workspace.executor, workspace.reference
-        selection: Selection | None = Selector.parse(None, packing.exclude)
-        if packing.gitignore:
-            selection = await own_ignores(executor, reference, packing, self.bounds)
-        packed = Packed(packing, self.bounds, selection, wanted)
-        async with executor.archive(reference, packed) as found:
-            yield found
 
     @contextmanager
     def _slot(self) -> Iterator[None]:

@@ -1,5 +1,6 @@
 """An archive that is made here, as a stream for whoever asked for it."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
@@ -7,7 +8,14 @@ from gateway.archive.archiver import Archiver
 from gateway.archive.direct import Direct
 from gateway.archive.plan import Plan
 from gateway.archive.spool import Spooled
-from gateway.domain.errors import ArchiveFailed, StreamBroken
+from gateway.domain.errors import (
+    ArchiveFailed,
+    GatewayError,
+    Outage,
+    StreamBroken,
+    Unavailable,
+    WorkspaceChanged,
+)
 from gateway.domain.model import Entry, Kind
 from gateway.domain.paths import WorkspacePath
 from gateway.executors.streams import ArchiveStream, Members
@@ -40,25 +48,45 @@ class MadeArchive(ArchiveStream):
         self._archiver = archiver
         self._owner = owner
         self._reading = reading
-        self._made: Spooled | Direct | None = None
+        self._made: Spooled | Direct
+        self._build: asyncio.Task[None] | None = None
 
     async def prepare(self, *, whole: bool) -> None:
         """Have it made, or found; wait for its first byte, or with *whole* for its length.
 
-        Raises `ArchiveFailed`, or `TooManyRequests`.
+        Raises `WorkspaceChanged`, `ArchiveFailed`, `TooManyRequests`, or an `Outage` of the
+        executor.
         """
-        if self._made is None:
-            self.spool, self._made = await self._archiver.obtain(
-                self._plan, self._members, self._owner
-            )
-            if isinstance(self._made, Spooled):
-                await self._reading.enter_async_context(self._made)
+        while True:
+            await self._obtain()
+            try:
+                size = await self._size_of(self._made, whole=whole)
+            except StreamBroken as exc:
+                if isinstance(self._made, Direct):
+                    raise _verdict(exc) from exc
+                await self._why_not()
+                await self._reading.aclose()
+                continue
+            if size is not None:
+                self.entry = self.entry._replace(size=size)
+            return
+
+    async def _obtain(self) -> None:
+        obtained = await self._archiver.obtain(self._plan, self._members, self._owner)
+        self.spool, self._made, self._build = obtained.result, obtained.made, obtained.build
+        if isinstance(self._made, Spooled):
+            await self._reading.enter_async_context(self._made)
+
+    async def _why_not(self) -> None:
+        """Raise why this process could not make it; return if it was another that died of it."""
+        if self._build is None:
+            return
         try:
-            size = await self._size_of(self._made, whole=whole)
+            await asyncio.shield(self._build)
         except StreamBroken as exc:
-            raise ArchiveFailed("the archive could not be made: the workspace changed") from exc
-        if size is not None:
-            self.entry = self.entry._replace(size=size)
+            raise _verdict(exc) from exc
+        except (GatewayError, TimeoutError) as exc:
+            raise ArchiveFailed(f"the archive could not be made: {exc}") from exc
 
     async def _size_of(self, made: Spooled | Direct, *, whole: bool) -> int | None:
         if isinstance(made, Direct):
@@ -79,7 +107,6 @@ class MadeArchive(ArchiveStream):
 
     async def chunks(self, first: int, count: int | None) -> AsyncIterator[bytes]:
         """Yield exactly *count* bytes from position *first*; None: all there will be."""
-        assert self._made is not None, "it has to be prepared"
         pieces = (
             self._made.chunks(first, count)
             if isinstance(self._made, Direct)
@@ -101,3 +128,14 @@ class MadeArchive(ArchiveStream):
             left = None if left is None else left - count
         if left:
             raise StreamBroken("the archive is shorter than it was to be")
+
+
+def _verdict(broken: StreamBroken) -> GatewayError:
+    """What to say of an archive that broke off before anything was said."""
+    match broken.__cause__:
+        case Outage() as outage:
+            return outage
+        case StreamBroken():
+            return Unavailable("the executor broke off")
+        case _:
+            return WorkspaceChanged()

@@ -166,16 +166,16 @@ class Listing:
 
     async def batches(self) -> AsyncIterator[Sequence[Entry]]:
         """Yield the entries in batches that are never empty; not more than are allowed."""
-        last: Entry | None = None
+        before: Sequence[Entry] = ()
         async for batch in self._walk:
             if len(batch) > self._left:
                 batch = batch[: self._left]
-                last = batch[-1] if batch else last
+                last = (batch or before)[-1:]
                 self.truncated |= self._cut_is_truncation
-                self.next_cursor = cursors.encode(last.path) if last else None
+                self.next_cursor = cursors.encode(last[0].path) if last else None
             self._left -= len(batch)
             if batch:
-                last = batch[-1]
+                before = batch
                 yield batch if self._floor is None else self._mark_unentered(batch, self._floor)
             if self.next_cursor is not None:
                 return

@@ -11,7 +11,7 @@ from gateway.domain.errors import StoreUnavailable, StoreUnusable
 
 log = structlog.get_logger()
 
-DEADLINE_S = 3.0
+DEADLINE_S = 5.0
 """For one call, from the wait for a connection to the last row."""
 
 _MIGRATION_S = 60.0

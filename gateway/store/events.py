@@ -32,7 +32,7 @@ AND id <= (SELECT last_event FROM ledgers WHERE session_id = $1) - {KEPT}"""
 _AFTER = """
 SELECT session_id, id, kind, data, created_at FROM events
 WHERE session_id = $1 AND id > $2 ORDER BY id LIMIT $3"""
-_ASKED_FOR = 64  # always as many, so that it is always the same statement
+_ASKED_FOR = 20  # always as many, so that it is always the same statement
 _NEWEST = f"""
 SELECT session_id, last_event FROM ledgers
 WHERE session_id IN ({", ".join(f"${number + 1}" for number in range(_ASKED_FOR))})"""

@@ -22,7 +22,7 @@ from gateway.system.pool import Pool
 
 _READERS = 4
 _CLOSING_S = 2.0
-_BUSY_MS = 2000  # less than a call's deadline: "locked" says more than "no answer"
+_BUSY_MS = 4000  # less than a call's deadline: "locked" says more than "no answer"
 _SETTINGS = (
     f"PRAGMA busy_timeout = {_BUSY_MS}",
     "PRAGMA foreign_keys = ON",

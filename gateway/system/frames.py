@@ -1,6 +1,8 @@
 """Plain values between the gateway and its helper processes: marshalled, behind their length."""
 
+import errno
 import marshal
+import os
 import socket
 import struct
 from io import BufferedIOBase
@@ -30,7 +32,18 @@ def receive(file: BufferedIOBase) -> Any:
 
 def receive_with(sock: socket.socket, most: int) -> tuple[Any, list[int]]:
     """As `receive`, with up to *most* descriptors, which are the caller's to close."""
-    head, descriptors, _, _ = socket.recv_fds(sock, _LENGTH.size, most)
+    head, descriptors, flags, _ = socket.recv_fds(sock, _LENGTH.size, most, socket.MSG_CMSG_CLOEXEC)
+    try:
+        if flags & socket.MSG_CTRUNC:
+            raise OSError(errno.EMFILE, "a descriptor could not be taken")
+        return _received(sock, head), descriptors
+    except BaseException:
+        for descriptor in descriptors:
+            os.close(descriptor)
+        raise
+
+
+def _received(sock: socket.socket, head: bytes) -> Any:
     if len(head) < _LENGTH.size:
         raise EOFError
     (length,) = _LENGTH.unpack(head)
@@ -41,7 +54,7 @@ def receive_with(sock: socket.socket, most: int) -> tuple[Any, list[int]]:
         if not count:
             raise EOFError
         view = view[count:]
-    return marshal.loads(data), descriptors  # noqa: S302  # as in `receive`
+    return marshal.loads(data)  # noqa: S302  # as in `receive`
 
 
 def _exactly(file: BufferedIOBase, count: int) -> bytes:

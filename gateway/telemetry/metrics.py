@@ -21,6 +21,8 @@ from prometheus_client import (
 )
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from gateway.telemetry.tallies import Level, Observations, Tallies, settle
+
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 _VERSION = version("workspace-gateway")
 _PREFIX = "workspace_gateway_"
@@ -44,10 +46,12 @@ FIRST_BYTE = Histogram(
 RESPONSE_BYTES = Counter(
     _PREFIX + "http_response_bytes_total", "Body bytes handed to the socket.", ["route"]
 )
-IN_FLIGHT = Gauge(
-    _PREFIX + "http_requests_in_flight",
-    "Requests being answered now.",
-    multiprocess_mode="livesum",
+IN_FLIGHT = Level(
+    Gauge(
+        _PREFIX + "http_requests_in_flight",
+        "Requests being answered now.",
+        multiprocess_mode="livesum",
+    )
 )
 AUTH_FAILURES = Counter(
     _PREFIX + "auth_failures_total", "Requests without a valid credential.", ["reason"]
@@ -107,27 +111,22 @@ BUILD_INFO = Gauge(
 
 
 class RouteMetrics:
-    """The metrics of one route, looked up once: `labels()` costs more than what it counts."""
+    """The metrics of one route."""
 
     def __init__(self, route: str) -> None:
-        self._route = route
-        self._requests: dict[tuple[str, int], Counter] = {}
-        self._duration = DURATION.labels(route)
-        self._first_byte = FIRST_BYTE.labels(route)
-        self._bytes = RESPONSE_BYTES.labels(route)
+        self._requests = Tallies(REQUESTS, route)
+        self._duration = Observations(DURATION.labels(route))
+        self._first_byte = Observations(FIRST_BYTE.labels(route))
+        self._bytes = Tallies(RESPONSE_BYTES, route)
 
     def count(
         self, method: str, status: int, duration_s: float, first_byte_s: float, sent: int
     ) -> None:
         """Count one answered request."""
-        requests = self._requests.get((method, status))
-        if requests is None:
-            requests = REQUESTS.labels(self._route, method, status)
-            self._requests[method, status] = requests
-        requests.inc()
-        self._duration.observe(duration_s)
-        self._first_byte.observe(first_byte_s)
-        self._bytes.inc(sent)
+        self._requests.add((method, status))
+        self._duration.add(duration_s)
+        self._first_byte.add(first_byte_s)
+        self._bytes.add((), sent)
 
 
 @lru_cache(256)
@@ -137,26 +136,22 @@ def of_route(route: str) -> RouteMetrics:
 
 
 class ExecutorMetrics:
-    """The metrics of one executor, looked up once."""
+    """The metrics of one executor."""
 
     def __init__(self, executor: str) -> None:
         self.circuit = CIRCUIT.labels(executor)
         self._executor = executor
-        self._requests: dict[tuple[str, str], Counter] = {}
-        self._durations: dict[str, Histogram] = {}
+        self._requests = Tallies(EXECUTOR_REQUESTS, executor)
+        self._durations: dict[str, Observations] = {}
 
     def count(self, operation: str, outcome: str, duration_s: float) -> None:
         """Count one call."""
-        requests = self._requests.get((operation, outcome))
-        if requests is None:
-            requests = EXECUTOR_REQUESTS.labels(self._executor, operation, outcome)
-            self._requests[operation, outcome] = requests
-        requests.inc()
+        self._requests.add((operation, outcome))
         durations = self._durations.get(operation)
         if durations is None:
-            durations = EXECUTOR_DURATION.labels(self._executor, operation)
+            durations = Observations(EXECUTOR_DURATION.labels(self._executor, operation))
             self._durations[operation] = durations
-        durations.observe(duration_s)
+        durations.add(duration_s)
 
 
 @lru_cache(256)
@@ -167,6 +162,7 @@ def of_executor(executor: str) -> ExecutorMetrics:
 
 def expose() -> bytes:
     """The metrics of all worker processes in the Prometheus text format."""
+    settle()
     BUILD_INFO.labels(_VERSION, sys.version.split()[0]).set(1)
     if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
         return generate_latest(REGISTRY)

@@ -87,9 +87,8 @@ def _memory(job: Job) -> Figures:
 def _slow(job: Job) -> Figures:
     _make(job, SOURCES, _ZIP)
     parts = [_path(job.server, MIXED[0], f"{_ZIP}&path={part}") for part in PARTS]
-    readers = (parts * _SLOW)[:_SLOW]
     with remembering(job.server.pss_bytes) as memory:
-        read_slowly(job.server, readers, job.seconds)
+        read_slowly(job.server, parts * (_SLOW // len(parts)), job.seconds)
     return {"each_mb": memory.growth_mb / _SLOW, "peak_mb": memory.peak / 1e6}
 
 

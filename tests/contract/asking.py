@@ -2,7 +2,9 @@
 
 import asyncio
 import gc
+import io
 import os
+import tarfile
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
@@ -12,7 +14,7 @@ import pytest
 from gateway.domain.archives import ArchiveBounds, Format, Member, Packing, apart
 from gateway.domain.errors import GatewayError
 from gateway.domain.model import Entry
-from gateway.domain.paths import WorkspacePath
+from gateway.domain.paths import WorkspacePath, text_to_name
 from gateway.executors.base import Executor
 from gateway.executors.streams import (
     EVERYTHING,
@@ -86,7 +88,7 @@ def asked(
     *paths: str | bytes, bounds: ArchiveBounds = UNBOUNDED, selection: Selection | None = None
 ) -> Packed:
     """An archive of the directories *paths*, or if there are none of everything."""
-    return Packed(Packing(Format.ZIP, apart(map(at, paths))), bounds, selection)
+    return Packed(Packing(Format.TAR, apart(map(at, paths))), bounds, selection)
 
 
 @asynccontextmanager
@@ -99,11 +101,31 @@ async def members_of(executor: Executor, workspace: str, packed: Packed) -> Asyn
 async def packed(
     executor: Executor, workspace: str, wanted: Packed
 ) -> tuple[dict[bytes, bytes | None], int]:
-    """What would be in the archive, in order, None for a directory; and how much was skipped."""
-    async with members_of(executor, workspace, wanted) as members:
-        found = {b"/".join(m.parts): await body(members, m) for m in members.members}
-        assert len(found) == len(members.members)
-        return found, members.skipped
+    """What would be in the archive, or is, in order, None for a directory; and how much was
+    skipped.
+    """
+    async with executor.archive(workspace, wanted) as archive:
+        assert archive.skipped is not None
+        if isinstance(archive, ArchiveStream):
+            await archive.prepare(whole=False)
+            return unpacked(await whole(archive)), archive.skipped
+        found = {b"/".join(m.parts): await body(archive, m) for m in archive.members}
+        assert len(found) == len(archive.members)
+        return found, archive.skipped
+
+
+def unpacked(tar: bytes) -> dict[bytes, bytes | None]:
+    """What is in a tar, in order."""
+    with tarfile.open(fileobj=io.BytesIO(tar)) as archive:
+        members = archive.getmembers()
+        found = {
+            text_to_name(member.name): file.read()
+            if (file := archive.extractfile(member))
+            else None
+            for member in members
+        }
+        assert len(found) == len(members)
+        return found
 
 
 async def body(members: Members, member: Member) -> bytes | None:

@@ -5,19 +5,22 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from random import Random
 
 import pytest
 
-from gateway.domain.archives import ArchiveBounds, Member
+from gateway.domain.archives import ArchiveBounds, Format, Member, Packing
 from gateway.domain.errors import (
+    ArchiveFailed,
     NotADirectory,
     PathNotFound,
     SessionNotFound,
+    StreamBroken,
     TooLarge,
     WorkspaceGone,
 )
 from gateway.executors.base import Archives, Links
-from gateway.executors.streams import Members, Packed
+from gateway.executors.streams import EVERYTHING, NOTHING, ArchiveStream, Packed, Wanted
 from tests.contract.asking import (
     UNBOUNDED,
     asked,
@@ -27,7 +30,9 @@ from tests.contract.asking import (
     listed,
     members_of,
     packed,
+    part,
     refusal,
+    whole,
 )
 from tests.contract.test_names import NAMES
 from tests.contract.test_walk import SELECTIONS
@@ -49,10 +54,42 @@ TREE = {
 
 
 @pytest.fixture(autouse=True)
+def _gives_archives(rig: Rig) -> None:
+    if rig.executor.capabilities.archives is Archives.REFUSED:
+        pytest.skip("an executor that makes no archives")
+
+
+@pytest.fixture
 def _gives_members(rig: Rig) -> None:
-    archives = rig.executor.capabilities.archives
-    if archives not in (Archives.WALKED, Archives.MEMBERS):
-        pytest.skip(f"an executor whose archives are {archives}")
+    if rig.executor.capabilities.archives is Archives.WHOLE:
+        pytest.skip("an executor that gives whole archives")
+
+
+@pytest.fixture
+def _gives_whole(rig: Rig) -> None:
+    if rig.executor.capabilities.archives is not Archives.WHOLE:
+        pytest.skip("an executor that gives members")
+
+
+gives_members = pytest.mark.usefixtures("_gives_members")
+gives_whole = pytest.mark.usefixtures("_gives_whole")
+
+
+PARTS = [(0, None), (0, 1), (1, 10), (511, 1024), (1000, None)]
+
+
+@asynccontextmanager
+async def archived(rig: Rig, wanted: Packed) -> AsyncIterator[ArchiveStream]:
+    async with rig.executor.archive(rig.workspace, wanted) as archive:
+        assert isinstance(archive, ArchiveStream)
+        yield archive
+
+
+async def obtained(rig: Rig, wanted: Packed) -> tuple[bytes, str | None]:
+    """The bytes of a whole archive, and its version."""
+    async with archived(rig, wanted) as archive:
+        await archive.prepare(whole=False)
+        return await whole(archive), archive.entry.version
 
 
 def in_order(tree: dict[bytes, bytes | None], *tops: str) -> list[tuple[bytes, bytes | None]]:
@@ -79,6 +116,7 @@ async def test_it_has_every_file_and_directory_in_order(rig: Rig) -> None:
     assert await found(rig, asked()) == in_order(TREE, "")
 
 
+@gives_members
 async def test_what_is_told_of_a_member_is_what_a_listing_tells(rig: Rig) -> None:
     rig.plant(FILES)
 
@@ -93,6 +131,7 @@ async def test_what_is_told_of_a_member_is_what_a_listing_tells(rig: Rig) -> Non
     assert not told
 
 
+@gives_members
 async def test_a_plan_is_the_same_twice_and_another_when_a_file_is(rig: Rig) -> None:
     rig.plant({"d/f": b"one", "d/g": b""})
 
@@ -120,6 +159,7 @@ async def test_it_has_the_directories_that_were_asked_for(rig: Rig, tops: list[s
     assert await found(rig, asked(*tops)) == in_order(TREE, *tops)
 
 
+@gives_members
 async def test_of_a_directory_that_was_asked_for_nothing_else_is_told(rig: Rig) -> None:
     rig.plant(FILES)
 
@@ -127,6 +167,7 @@ async def test_of_a_directory_that_was_asked_for_nothing_else_is_told(rig: Rig) 
         assert members.members[0] == ((b"a", b"b"), True, 0, None, 0o755, None)
 
 
+@gives_members
 @pytest.mark.parametrize("name", SELECTIONS)
 async def test_what_is_excluded_is_not_in_it(rig: Rig, name: str) -> None:
     rig.plant(FILES)
@@ -145,8 +186,11 @@ async def test_every_name_is_a_members_name(rig: Rig) -> None:
         **{name.encode(): content for name, content in files.items()},
         **{name.encode(): None for name in NAMES},
     }
+    expected = in_order(tree, "")
+    if rig.executor.capabilities.archives is Archives.WHOLE:  # of a tar: not on every system safe
+        expected = [(name.replace(b"\\", b"_"), content) for name, content in expected]
 
-    assert await found(rig, asked()) == in_order(tree, "")
+    assert await found(rig, asked()) == expected
 
 
 async def test_an_empty_directory_is_an_archive_with_one_member(rig: Rig) -> None:
@@ -200,6 +244,10 @@ BOUNDS = [
 async def test_what_is_out_of_bounds_is_refused_by_its_name(
     rig: Rig, bounds: ArchiveBounds, limit: str
 ) -> None:
+    """By a backend that makes archives only as far as it tells what they hold."""
+    is_told = bounds.file == UNBOUNDED.file and bounds.depth == UNBOUNDED.depth
+    if rig.executor.capabilities.archives is Archives.WHOLE and not is_told:
+        pytest.skip("a limit of the backend's own")
     rig.plant(FILES)
 
     with pytest.raises(TooLarge) as raised:
@@ -247,6 +295,7 @@ async def test_links_to_files_are_files_and_others_are_counted(rig: Rig) -> None
     assert skipped == len(LINKS)
 
 
+@gives_members
 async def test_a_member_that_is_gone_is_not_found(rig: Rig) -> None:
     """Its archive cannot be completed; the others are still had."""
     rig.plant({"d/f": b"one", "e/g": b"two"})
@@ -259,22 +308,71 @@ async def test_a_member_that_is_gone_is_not_found(rig: Rig) -> None:
             assert await stream.read(0, 3) == b"two"
 
 
-@asynccontextmanager
-async def begun(rig: Rig) -> AsyncIterator[Members]:
-    async with members_of(rig.executor, rig.workspace, asked()) as members:
-        yield members
+@gives_whole
+@pytest.mark.parametrize("form", Format)
+async def test_a_whole_archive_has_a_length_a_version_and_any_part(rig: Rig, form: Format) -> None:
+    rig.plant({**FILES, "noise": Random(1).randbytes(5000)})
+    everything = replace(asked(), packing=Packing(form))
+
+    content, version = await obtained(rig, everything)
+    for first, count in PARTS:
+        async with archived(rig, replace(everything, wanted=Wanted(first, count))) as archive:
+            assert archive.entry.version == version
+            await archive.prepare(whole=True)
+            assert (archive.entry.size, archive.entry.version) == (len(content), version)
+            expected = content[first:][:count]
+            assert await part(archive, first, len(expected)) == expected
+            assert await archive.read(0, 4) == content[:4]
+            assert await part(archive, 100, 200) == content[100:300]
+    assert await obtained(rig, everything) == (content, version)
+
+
+@gives_whole
+async def test_what_is_known_of_a_whole_archive_is_told(rig: Rig) -> None:
+    """All of it before anything is made, if nothing may be wanted."""
+    rig.plant({**FILES, "l-out": "/etc/passwd"})
+
+    for wanted in (EVERYTHING, NOTHING):
+        async with archived(rig, replace(asked(), wanted=wanted)) as archive:
+            assert archive.source
+            assert (archive.entries, archive.skipped) == (len(TREE), 1)
+            assert archive.uncompressed == sum(len(content or b"") for content in TREE.values())
+
+
+@gives_whole
+async def test_a_whole_archive_whose_workspace_changes_is_never_two(rig: Rig) -> None:
+    rig.plant({"d/f": b"one", "d/g": b"two"})
+
+    async with archived(rig, replace(asked(), wanted=NOTHING)) as archive:
+        await asyncio.sleep(0.02)  # the clock of a disk ticks every 4 ms
+        rig.plant({"d/f": b"other"})
+        with pytest.raises(ArchiveFailed):
+            await archive.prepare(whole=True)
+    async with archived(rig, asked()) as later:
+        assert later.entry.version != archive.entry.version
+        await later.prepare(whole=True)
+        assert len(await part(later, 0, 600)) == 600
+        rig.plant({"d/f": b"and another"})
+        with pytest.raises(StreamBroken):
+            await part(later, 0, 600)
 
 
 async def leave_at_once(rig: Rig) -> None:
-    async with begun(rig):
+    async with rig.executor.archive(rig.workspace, asked()):
         pass
 
 
 async def leave_after_a_body(rig: Rig) -> None:
-    async with begun(rig) as members:
-        for member in members.members[-2:]:
+    """Of what is made elsewhere: after its first bytes."""
+    async with rig.executor.archive(rig.workspace, asked()) as archive:
+        if isinstance(archive, ArchiveStream):
+            await archive.prepare(whole=False)
+            async for _ in archive.chunks(0, archive.entry.size):
+                break
+            return
+        for member in archive.members[-2:]:
             if not member.is_directory:
-                async with members.open(member) as stream:
+                async with archive.open(member) as stream:
                     async for _ in stream.chunks(0, member.size):
                         break
 

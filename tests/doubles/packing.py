@@ -16,7 +16,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from hashlib import blake2b
 from typing import Any
 
-from gateway.app import Services, public
+from gateway.app import Services, authenticating, public
 from gateway.domain.archives import ArchiveBounds, Format, Packing
 from gateway.domain.errors import (
     GatewayError,
@@ -142,7 +142,8 @@ async def packing_gateway(
     timeouts = Timeouts(server.header_timeout, server.keepalive_timeout, server.idle_timeout)
     async with AsyncExitStack() as stack:
         services = await stack.enter_async_context(packing_services(packer))
-        app = public(config, Lifecycle(), services)
+        authenticator = await stack.enter_async_context(authenticating(config.auth))
+        app = public(config, Lifecycle(), authenticator, services)
         hosted = await stack.enter_async_context(Hosted.running(app))
         connections = ConnectionServer(hosted, timeouts)
         sock = socket.create_server(("127.0.0.1", 0))

@@ -50,6 +50,11 @@ async def asked(port: int, times: int = 1, credential: str = AUTH) -> set[int]:
     return {(await wire.ask(port, FILES, credential)).status for _ in range(times)}
 
 
+async def settled() -> None:
+    """Wait until every worker has told all that it has counted."""
+    await asyncio.sleep(0.2)
+
+
 async def counted(admin_port: int, route: str = FILES.replace("s1", "{session_id}")) -> float:
     """How many requests /metrics counts for a route with status 200."""
     text = (await wire.ask(admin_port, "/metrics")).body.decode()
@@ -82,7 +87,9 @@ async def test_metrics_add_up_whichever_worker_is_asked(tmp_path: Path, root: Pa
     with command(tmp_path, root, changes, arguments=TWO) as process:
         await logged(process, "serving", 2)
         assert await asked(process.port, 30) == {200}
+        await settled()
         assert {await counted(admin) for _ in range(8)} == {30.0}
+        await settled()
         text = (await wire.ask(admin, "/metrics")).body.decode()
         assert re.search(r"^workspace_gateway_http_requests_in_flight 1.0$", text, re.MULTILINE)
         assert len(re.findall(r"^workspace_gateway_build_info\{.*\} 1.0$", text, re.MULTILINE)) == 1
@@ -92,6 +99,7 @@ async def test_metrics_add_up_whichever_worker_is_asked(tmp_path: Path, root: Pa
 
         assert {await counted(admin) for _ in range(8)} == {30.0}
         assert await asked(process.port, 10) == {200}
+        await settled()
         assert {await counted(admin) for _ in range(8)} == {40.0}
 
 

@@ -1,7 +1,9 @@
 """Archives of a backend that fails: all that lies there, or an outage before a byte has left."""
 
 import gzip
+import io
 import os
+import zipfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -29,14 +31,17 @@ from gateway.executors.registry import executor_class
 from gateway.executors.streams import (
     Members,
 )
+from tests import gateways
 from tests.doubles import fault_proxy, faults, file_api
 from tests.doubles.fault_proxy import Answer, Fault
+from tests.faults import stage
 from tests.faults.stage import FILES, TIMEOUT
 from tests.faults.subjects import SUBJECTS, Subject
 from tests.gateways import plant
 from tests.unit.executors.engines.tars import END, Given, held, member, packed
 
 BOUNDS = ArchiveBounds(entries=100, bytes=2_000_000, file=1_000_000, depth=9)
+ADMITTED = {"auth": {"keys": [gateways.key_entry(scopes=["archives:read"])]}}
 
 
 @dataclass(frozen=True)
@@ -181,3 +186,15 @@ async def test_a_backend_that_nobody_reaches_is_an_outage(packer, tmp_path):
         async with staged(packer, tmp_path, port) as stage:
             with pytest.raises(Unreachable):
                 await stage.archive()
+
+
+@pytest.mark.parametrize("fault", [None, faults.cut(0.5, by_reset=False)], ids=["whole", "cut"])
+async def test_a_client_gets_the_whole_archive_from_whoever_has_it(fault, tmp_path):
+    async with stage.staged(SUBJECTS["firecracker"], tmp_path, changes=ADMITTED) as both:
+        both.proxy.fault = fault or fault_proxy.honest
+        answer = await both.gateway.ask("/api/v1/sessions/s1/archive?format=zip")
+
+    assert answer.header("X-Workspace-Source") == ("local" if fault else "remote")
+    with zipfile.ZipFile(io.BytesIO(answer.body)) as archive:
+        found = {info.filename: archive.read(info) for info in archive.infolist()}
+    assert {name: body for name, body in found.items() if not name.endswith("/")} == FILES

@@ -21,6 +21,7 @@ from gateway.domain.errors import (
     TooLarge,
     TooManyRequests,
     Unavailable,
+    WorkspaceChanged,
 )
 from gateway.http.dialects.native import Native
 from tests.doubles.packing import Packer, packing_gateway, packing_services
@@ -109,6 +110,7 @@ async def test_native_parameters_say_what_to_pack(gateway: Gateway, packer: Pack
         ("format=ZIP", "format: must be zip, tar, tar.gz or tar.zst"),
         ("format=zip&format=tar", "format: given more than once"),
         ("stored=yes", "stored: must be true, false, 1 or 0"),
+        ("format=tar.gz&stored=1", "stored: only a zip or a tar can be"),
         ("gitignore=x", "gitignore: must be true, false, 1 or 0"),
         ("exclude=%ff", "exclude: not valid UTF-8"),
     ],
@@ -279,6 +281,9 @@ RAISED: dict[GatewayError, dict[str, tuple[int, str]]] = {
     TooLarge("too large: 'big'"): dict.fromkeys(ROUTES, (413, "too large: 'big'")),
     TooManyRequests("x", "too many", 1): dict.fromkeys(ROUTES, (429, "too many")),
     ShuttingDown("shutting down", 1): dict.fromkeys(ROUTES, (503, "shutting down")),
+    WorkspaceChanged(): dict.fromkeys(
+        ROUTES, (503, "the workspace changed while the archive was made")
+    ),
     Unavailable("no executor"): dict.fromkeys(ROUTES, (502, "no executor")),
     TimedOut("too late"): dict.fromkeys(ROUTES, (502, "too late")),
     Outage("out"): dict.fromkeys(ROUTES, (502, "out")),

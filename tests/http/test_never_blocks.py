@@ -24,7 +24,7 @@ HALF = random.Random(3).randbytes(16 << 20)
 
 # A small directory on this machine that has not changed since it was listed within the last minute
 # is listed again without a trip to the pool.
-_LISTED_AGAIN = ("gateway/executors/local/recent.py", {"_entries"})
+_LISTED_AGAIN = ("gateway/executors/local/recent.py", {"_entries", "_names"})
 
 # What is called on the loop on purpose, by file and function; each for its own reason.
 _DELIBERATE = {
@@ -34,7 +34,7 @@ _DELIBERATE = {
         ("gateway/executors/local/opening.py", {"opened_inline", "found_inline"}),
         _LISTED_AGAIN,
     ],
-    "os.open": [("gateway/executors/local/resolver.py", {"reopen"})],
+    "os.open": [("gateway/system/resolver.py", {"reopen"})],
     "os.scandir": [_LISTED_AGAIN],
     # The numbers of the process come from /proc, which is memory.
     "io.BufferedReader.read": [("prometheus_client/process_collector.py", {"collect"})],

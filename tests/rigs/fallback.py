@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from gateway.domain.errors import WorkspaceGone
 from gateway.executors.base import Executor
 from gateway.executors.fallback import Fallback
-from tests.rigs import local, memory, wrapping
+from tests.rigs import gateway, local, memory, wrapping
 from tests.unit.executors.scripted import Scripted
 
 DEADLINE_S = 30.0
@@ -30,6 +30,7 @@ async def second(inner: Executor) -> AsyncIterator[Executor]:
 
 
 RIGS = {
+    "elsewhere": wrapping(gateway.RIGS["tcp"], second),
     "first": wrapping(memory.running, first),
     "second": wrapping(local.RIGS["openat2"], second),
 }

@@ -12,7 +12,6 @@ from tests.doubles.microvm import microvm
 from tests.rigs import Rig
 
 GUEST_PORT = 52
-
 KEY = gateways.key_entry(scopes=["sessions:write", "files:read", "archives:read"])
 CHANGES = {"auth": {"keys": [KEY]}}
 

@@ -1,4 +1,4 @@
-"""The guard, around an executor of this host and around one that has no descriptors."""
+"""The guard: around an executor of this host, one that has no descriptors, and one elsewhere."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from gateway.config.model import ExecutorConfig
 from gateway.executors.base import Executor
 from gateway.executors.guarded import Guarded
-from tests.rigs import local, memory, wrapping
+from tests.rigs import gateway, local, memory, wrapping
 
 MOST = 1 << 30
 
@@ -17,6 +17,7 @@ async def guarded(inner: Executor) -> AsyncIterator[Executor]:
 
 
 RIGS = {
+    "gateway": wrapping(gateway.RIGS["unix"], guarded),
     "local": wrapping(local.RIGS["openat2"], guarded),
     "memory": wrapping(memory.running, guarded),
 }

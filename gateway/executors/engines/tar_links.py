@@ -70,7 +70,7 @@ class Links:
 
         Nor of a text that ends with a slash or a dot: it can only lead to a directory.
         """
-        if text.endswith((b"/", b"/.")) or len(text) > LONGEST_PATH:
+        if text.endswith((b"/", b"/.")):
             return way, []
         names = [name for name in text.split(b"/") if name not in (b"", b".")]
         if text.startswith(b"/"):

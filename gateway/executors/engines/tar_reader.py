@@ -23,6 +23,7 @@ from gateway.executors.engines.tar_tree import Tree
 _MOST_EXTENDED: Final = 1024 * 1024  # bytes of one extended header
 _MOST_ZEROS: Final = 4096  # blocks at the end, where a tar is filled up to whole records
 _NOT_FOR_ALL: Final = {b"path", b"linkpath", b"size"}
+_HEEDED: Final = _NOT_FOR_ALL | {b"mtime"}
 _SPARSE: Final = b"GNU.sparse."
 _VERSION: Final = 32  # hexadecimal digits of SHA-256, which takes half the time of BLAKE2
 
@@ -127,6 +128,8 @@ class TarReader:
             more = dict(records(self._body))
         if any(name.startswith(_SPARSE) for name in more):
             raise Unsupported("the executor's tar is of a form that is not read")
+        # There can be any number of others.
+        more = {name: value for name, value in more.items() if name in _HEEDED}
         if kind == PAX_GLOBAL:
             if not _NOT_FOR_ALL.isdisjoint(more):
                 raise fault("a name or a size for all")

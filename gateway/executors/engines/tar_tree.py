@@ -105,7 +105,7 @@ class Tree:
             return parts
         if is_directory:
             self._put(parts, Found(True, 0, header.mtime_ns, header.mode))
-        elif kind == SYMLINK:
+        elif kind == SYMLINK and len(header.target) <= LONGEST_PATH:
             self._put(parts, Found(False, 0, header.mtime_ns, 0, text=header.target))
         else:
             self._skip_unless_linked(parts, header)

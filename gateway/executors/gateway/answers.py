@@ -1,16 +1,18 @@
-"""What another gateway's answers to a download say of the file."""
+"""What another gateway's answers to a download say of what they bring."""
 
 import re
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
-from gateway.domain.errors import ProtocolFault
+from gateway.domain.errors import ProtocolFault, StreamBroken
 from gateway.domain.model import Entry, Kind
 from gateway.domain.paths import WorkspacePath
-from gateway.executors.engines.remote_stream import Body
+from gateway.executors.engines.remote_stream import Body, RemoteStream
 from gateway.executors.engines.rest import Ask, Reply, RestEngine
-from gateway.executors.gateway.refusals import STATUSES, refusal
+from gateway.executors.gateway.refusals import REFUSALS, Refusals, refusal
+
+LONGEST_TARGET = 15 * 1024  # bytes; a gateway refuses request lines of more than 16 KiB
 
 _MODE = 0o644  # the routes tell none
 _NOWHERE = -1  # where a body without bytes stands: every position is asked for by itself
@@ -21,12 +23,15 @@ _DATE = "%a, %d %b %Y %H:%M:%S GMT"
 
 @asynccontextmanager
 async def answered(
-    engine: RestEngine, ask: Ask, expected: Collection[int] = (200,)
+    engine: RestEngine,
+    ask: Ask,
+    expected: Collection[int] = (200,),
+    refusals: Refusals = REFUSALS,
 ) -> AsyncIterator[Reply]:
     """Yield the answer if its status is *expected*; else raise what it stands for."""
-    async with engine.ask(ask, {*expected, *STATUSES}) as reply:
+    async with engine.ask(ask, {*expected, *(status for status, _ in refusals)}) as reply:
         if reply.status not in expected:
-            raise await refusal(reply)
+            raise await refusal(reply, refusals)
         yield reply
 
 
@@ -36,57 +41,77 @@ def file_body(reply: Reply, path: WorkspacePath, asked: int) -> Body:
     Raise `ProtocolFault` if its headers do not agree with each other, or with that.
     """
     if reply.status == 304:
-        return Body(_entry(reply, path, None), _NOWHERE, 0, _nothing())
+        return Body(entry_of(reply, path, None), _NOWHERE, 0, nothing())
     if reply.status == 200:
-        return Body(_entry(reply, path, reply.length), 0, reply.length, reply.chunks())
-    part = _PART.fullmatch(_one(reply, "Content-Range") or "")
+        return Body(entry_of(reply, path, reply.length), 0, reply.length, reply.chunks())
+    part = _PART.fullmatch(header(reply, "Content-Range") or "")
     if part is None:
-        raise _strange("Content-Range")
+        raise strange("Content-Range")
     first, last, size = map(int, part.groups())
     if first != asked or not first <= last < size or reply.length != last - first + 1:
-        raise _strange("Content-Range")
-    return Body(_entry(reply, path, size), first, reply.length, reply.chunks())
+        raise strange("Content-Range")
+    return Body(entry_of(reply, path, size), first, reply.length, reply.chunks())
 
 
-def _entry(reply: Reply, path: WorkspacePath, size: int | None) -> Entry:
+async def begin(stream: RemoteStream, body: Body) -> None:
+    """Wait for the first byte of *body*: until it is there, another executor can still be asked."""
+    if body.count == 0:
+        return
+    try:
+        await stream.read(body.first, 1)
+    except StreamBroken as exc:
+        raise ProtocolFault(str(exc)) from exc
+
+
+def span(first: int, count: int | None) -> Mapping[str, str]:
+    """The header that asks for *count* bytes, but at least one, from *first*; None: to the end."""
+    last = "" if count is None else first + max(count, 1) - 1
+    return {"Range": f"bytes={first}-{last}"}
+
+
+def entry_of(reply: Reply, path: WorkspacePath, size: int | None) -> Entry:
+    """What *reply* tells of a file of that *size*; raise `ProtocolFault` for what is malformed."""
     return Entry(path, Kind.FILE, size, _mtime_ns(reply), _MODE, version=_version(reply))
 
 
 def _version(reply: Reply) -> str | None:
     """The inside of the tag: what makes a tag of it again makes the same one."""
-    tag = _one(reply, "ETag")
+    tag = header(reply, "ETag")
     if tag is None or tag.startswith("W/"):
         return None
     found = _TAG.fullmatch(tag)
     if found is None:
-        raise _strange("ETag")
+        raise strange("ETag")
     return found[1]
 
 
 def _mtime_ns(reply: Reply) -> int | None:
-    text = _one(reply, "Last-Modified")
+    text = header(reply, "Last-Modified")
     if text is None:
         return None
     try:
         moment = datetime.strptime(text, _DATE).replace(tzinfo=UTC)
     except ValueError:
-        raise _strange("Last-Modified") from None
+        raise strange("Last-Modified") from None
     return int(moment.timestamp()) * 10**9
 
 
-def _one(reply: Reply, name: str) -> str | None:
+def header(reply: Reply, name: str) -> str | None:
+    """The header, if there is one; raise `ProtocolFault` if there are more."""
     values = reply.headers.getall(name, [])
     if len(values) > 1:
-        raise _strange(name)
+        raise strange(name)
     return values[0] if values else None
 
 
-def _strange(name: str) -> ProtocolFault:
+def strange(name: str) -> ProtocolFault:
+    """The fault of a header that cannot be meant so."""
     fault = ProtocolFault("the executor's answer contradicts itself")
     fault.__cause__ = ValueError(name)
     return fault
 
 
-async def _nothing() -> AsyncIterator[bytes]:
+async def nothing() -> AsyncIterator[bytes]:
+    """The bytes of an answer that brings none."""
     return
     yield b""

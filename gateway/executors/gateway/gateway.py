@@ -1,7 +1,14 @@
 """The executor whose backend is another workspace-gateway, most often the sidecar of a sandbox."""
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    aclosing,
+    asynccontextmanager,
+    suppress,
+)
 from functools import partial
 from typing import ClassVar, Literal, Self
 from urllib.parse import quote
@@ -13,22 +20,23 @@ from gateway.domain.errors import (
     NotAFile,
     Outage,
     ProtocolFault,
-    StreamBroken,
+    TooLarge,
     Unsupported,
     WorkspaceGone,
 )
 from gateway.domain.model import parse_session_id
 from gateway.domain.paths import WorkspacePath
-from gateway.executors.base import Capabilities, Health, Links, Plugin, Proof, Sandbox
+from gateway.executors.base import Archives, Capabilities, Health, Links, Plugin, Proof, Sandbox
 from gateway.executors.engines.connecting import RemoteConfig
 from gateway.executors.engines.remote_stream import Body, RemoteStream
 from gateway.executors.engines.rest import Ask, Reply, RestEngine
-from gateway.executors.gateway.answers import answered, file_body
+from gateway.executors.gateway.answers import LONGEST_TARGET, answered, begin, file_body, span
+from gateway.executors.gateway.archive import GatewayArchive
 from gateway.executors.gateway.listing import GatewayWalk
-from gateway.executors.streams import EVERYTHING, FileStream, Selection, Walk, Wanted
+from gateway.executors.streams import EVERYTHING, FileStream, Packed, Selection, Walk, Wanted
 
-_LONGEST_TARGET = 15 * 1024  # bytes; a gateway refuses request lines of more than 16 KiB
 _DEEPEST = 256  # levels; who asks for more gets as many as the other gateway's limit allows
+_LOOKING_S = 5.0
 _NOBODYS = "workspace-gateway-probe"
 
 
@@ -39,8 +47,9 @@ class GatewayConfig(RemoteConfig):
 
 
 class Gateway(Plugin):
-    """Asks through Shannon's routes. Conditions and ranges are passed on, and versions kept, so
-    that a download that was cut off is resumed through any number of gateways.
+    """Asks through Shannon's routes, and for archives through the native one. Conditions and ranges
+    are passed on, and versions kept, so that a download that was cut off is resumed through any
+    number of gateways.
     """
 
     Config: ClassVar[type[ExecutorConfig]] = GatewayConfig
@@ -50,6 +59,7 @@ class Gateway(Plugin):
         raw_names=True,
         links=Links.RESOLVED,
         proof=Proof.LENGTH,
+        archives=Archives.WHOLE,
         provisions=True,
     )
 
@@ -92,8 +102,7 @@ class Gateway(Plugin):
             fetch = partial(file.later, version=body.entry.version)
             stream = RemoteStream(self.name, body, fetch, seekable=True)
             await stack.enter_async_context(aclosing(stream))
-            if body.count != 0:
-                await _begin(stream, body)
+            await begin(stream, body)
             yield stream
 
     @asynccontextmanager
@@ -123,6 +132,22 @@ class Gateway(Plugin):
         async with listing.begun():
             yield listing
 
+    @asynccontextmanager
+    async def archive(self, workspace: str, packed: Packed) -> AsyncIterator[GatewayArchive]:
+        """Begin an archive that the other gateway makes, and to whose files and levels it puts its
+        own limits; the entry that is too much is looked for here.
+        """
+        archive = GatewayArchive(self.name, self._engine, f"{_session(workspace)}/archive", packed)
+        async with AsyncExitStack() as stack:
+            try:
+                await stack.enter_async_context(archive.begun())
+            except TooLarge:
+                with suppress(Outage, TimeoutError):
+                    async with asyncio.timeout(_LOOKING_S), self._archived(workspace, packed):
+                        pass
+                raise
+            yield archive
+
     async def provision(self, sandbox: Sandbox) -> str:
         """Have the directory made over there; nothing else of the sandbox leaves this gateway."""
         ask = Ask("PUT", _session(sandbox.session_id))
@@ -137,7 +162,7 @@ class _File:
         self._engine = engine
         self._path = path
         self._target = f"{_files(workspace)}/{quote(path.relative, safe='/')}"
-        if len(self._target) > _LONGEST_TARGET:
+        if len(self._target) > LONGEST_TARGET:
             raise Unsupported("the path is too long for its executor")
 
     @asynccontextmanager
@@ -168,9 +193,10 @@ class _File:
         self, first: int, count: int | None, condition: Mapping[str, str]
     ) -> AsyncIterator[Body | None]:
         """The same; None if the file ends before."""
-        headers = {**_range(first, count), **condition}
+        is_part = first > 0 or count is not None
+        headers = {**(span(first, count) if is_part else {}), **condition}
         expected = {200}
-        if "Range" in headers:
+        if is_part:
             expected |= {206, 416}
         if "If-None-Match" in headers:
             expected.add(304)
@@ -179,24 +205,9 @@ class _File:
             yield None if reply.status == 416 else file_body(reply, self._path, first)
 
 
-def _range(first: int, count: int | None) -> dict[str, str]:
-    if first == 0 and count is None:
-        return {}
-    last = "" if count is None else first + max(count, 1) - 1
-    return {"Range": f"bytes={first}-{last}"}
-
-
 def _files(workspace: str) -> str:
     return f"{_session(workspace)}/files"
 
 
 def _session(workspace: str) -> str:
     return f"/api/v1/sessions/{parse_session_id(workspace)}"
-
-
-async def _begin(stream: RemoteStream, body: Body) -> None:
-    """Wait for the first byte: until it is there, another executor can still be asked."""
-    try:
-        await stream.read(body.first, 1)
-    except StreamBroken as exc:
-        raise ProtocolFault(str(exc)) from exc

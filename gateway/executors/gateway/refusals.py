@@ -5,6 +5,7 @@ from functools import partial
 
 from gateway.domain.errors import (
     AlreadyExists,
+    ArchiveFailed,
     GatewayError,
     NotADirectory,
     NotAFile,
@@ -13,17 +14,26 @@ from gateway.domain.errors import (
     PathRefused,
     ProtocolFault,
     TooLarge,
+    TooManyRequests,
     Unsupported,
     WorkspaceGone,
 )
 from gateway.executors.engines.rest import Reply
+from gateway.executors.engines.rest import refusal as unknown
 
 VERDICT_HEADER = "X-Workspace-Verdict"
 
 _LONGEST_BODY = 64 * 1024  # bytes; read so that the connection can be used again
 
 
-REFUSALS: Mapping[tuple[int, str], Callable[[], GatewayError]] = {
+_CHANGED = "the archive could not be made: the workspace changed"
+
+_RETRY_AFTER_S = 5
+
+Refusals = Mapping[tuple[int, str], Callable[[], GatewayError]]
+"""By status and verdict; any other pair is no answer that a gateway gives."""
+
+REFUSALS: Refusals = {
     (400, "bad_parameter"): partial(Unsupported, "the executor's limits do not allow that"),
     (400, "not_a_directory"): partial(NotADirectory, "not a directory"),
     (400, "not_a_file"): partial(NotAFile, "not a file"),
@@ -36,17 +46,27 @@ REFUSALS: Mapping[tuple[int, str], Callable[[], GatewayError]] = {
     (412, "precondition_failed"): partial(ProtocolFault, "the file changed while it was read"),
     (413, "too_large"): partial(TooLarge, "file exceeds maximum size limit of its executor"),
 }
-"""By status and verdict; any other pair is no answer that a gateway gives."""
 
-STATUSES = frozenset(status for status, _ in REFUSALS)
+ARCHIVE_REFUSALS: Refusals = {
+    **REFUSALS,
+    # Without a verdict, as of any path that no gateway knows: it is older than archives are.
+    (404, ""): partial(Unsupported, "the executor makes no archives"),
+    (412, "precondition_failed"): partial(ArchiveFailed, _CHANGED),
+    (413, "too_large"): partial(TooLarge, "archive exceeds the limits of its executor"),
+    (429, "too_many_requests"): partial(
+        TooManyRequests, "archives_at_once", "too many archives are under way", _RETRY_AFTER_S
+    ),
+    (500, "archive_failed"): partial(ArchiveFailed, "the archive could not be made"),
+}
+"""The same for the archive's route."""
 
 
-async def refusal(reply: Reply) -> GatewayError:
-    """The error that *reply*, whose status is one of `STATUSES`, stands for."""
+async def refusal(reply: Reply, refusals: Refusals) -> GatewayError:
+    """The error that *reply*, whose status is one of those in *refusals*, stands for."""
     verdict = reply.headers.get(VERDICT_HEADER, "")
-    known = REFUSALS.get((reply.status, verdict))
+    known = refusals.get((reply.status, verdict))
     if known is None:
-        error = ProtocolFault("the executor's answer was not understood")
+        error = unknown(reply.status)
         error.__cause__ = ValueError(f"status {reply.status}, verdict {verdict[:40]!a}")
         return error
     await reply.body(_LONGEST_BODY)

@@ -17,16 +17,21 @@ _Taken = list[Rows | None]
 """Batches as they came; None is the end."""
 
 
-class ListedWalk(Walk):
+class ListedWalk(Walk, AsyncIterator[Sequence[Entry]]):
     """A walk that has all its entries."""
 
     def __init__(self, source: str, entries: Sequence[Entry]) -> None:
         self.source = source
         self._entries = entries
 
-    async def __aiter__(self) -> AsyncIterator[Sequence[Entry]]:
-        if self._entries:
-            yield self._entries
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Sequence[Entry]:
+        entries, self._entries = self._entries, ()
+        if not entries:
+            raise StopAsyncIteration
+        return entries
 
 
 class LocalWalk(Walk, AsyncIterator[Sequence[Entry]]):

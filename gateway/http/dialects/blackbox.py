@@ -16,10 +16,9 @@ from gateway.domain.errors import (
     SessionNotFound,
 )
 from gateway.domain.model import Principal
-from gateway.http.archives import send_archive
+from gateway.http.archives import archive_wanted, send_archive
 from gateway.http.dialects.base import Dialect, Route, mounted_directory, session_id_parameter
 from gateway.http.queries import Query
-from gateway.http.responses import wanted
 from gateway.service.archives import Archives
 
 _FORMATS = {"zip": Format.ZIP, "tar": Format.TAR_GZ}
@@ -54,7 +53,9 @@ class Blackbox(Dialect):
         session_id = session_id_parameter(request)
         packing = self._packing(Query(request))
         name = f"workspace-{session_id[:_PREFIX]}.{packing.format.value}"
-        async with self._archives.open(principal, session_id, packing, wanted(request)) as archive:
+        async with self._archives.open(
+            principal, session_id, packing, archive_wanted(request)
+        ) as archive:
             return await send_archive(request, archive, packing, name, sized=True)
 
     def message(self, error: GatewayError) -> str:

@@ -17,7 +17,7 @@ from gateway.domain.errors import (
 )
 from gateway.domain.model import Principal, Scope
 from gateway.domain.records import SessionPage
-from gateway.http.archives import send_archive
+from gateway.http.archives import archive_wanted, send_archive
 from gateway.http.bodies import json_object
 from gateway.http.context import EXCHANGE
 from gateway.http.dialects.base import (
@@ -30,7 +30,6 @@ from gateway.http.dialects.base import (
 from gateway.http.dialects.dari_session import new_session, session_object
 from gateway.http.errors import JSON
 from gateway.http.queries import Query
-from gateway.http.responses import wanted
 from gateway.service.archives import Archives
 from gateway.service.provisioning import Provisioning
 from gateway.service.sessions import Sessions
@@ -101,7 +100,9 @@ class Dari(Dialect):
         paths = directories(Query(request), partial(mounted_directory, _ROOT))
         packing = Packing(Format.ZIP, apart(paths))
         name = f"workspace-{session_id}.zip"
-        async with self._archives.open(principal, session_id, packing, wanted(request)) as archive:
+        async with self._archives.open(
+            principal, session_id, packing, archive_wanted(request)
+        ) as archive:
             return await send_archive(request, archive, packing, name, sized=False)
 
     def message(self, error: GatewayError) -> str:

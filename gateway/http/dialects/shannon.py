@@ -5,11 +5,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from stat import S_ISDIR
 from typing import ClassVar
+from weakref import WeakKeyDictionary
 
 import orjson
 from aiohttp import web
 
-from gateway.domain.model import Entry, Principal, Row, SessionId, rows_of
+from gateway.domain.model import Entry, Principal, Row, Rows, SessionId, rows_of
 from gateway.domain.paths import WorkspacePath, name_to_text
 from gateway.http.dialects import shannon_sdk
 from gateway.http.dialects.base import (
@@ -28,6 +29,9 @@ from gateway.service.workspaces import Listed, Listing, Workspaces
 _FILES = "/api/v1/sessions/{session_id}/files"
 _FIRST_SECOND = -62_135_596_800  # 0001-01-01T00:00:00Z
 _LAST_SECOND = 253_402_300_799  # 9999-12-31T23:59:59Z
+
+# A small directory that has not changed is listed with the same object again.
+_texts: WeakKeyDictionary[Rows, bytes] = WeakKeyDictionary()
 
 
 class Shannon(Dialect):
@@ -95,10 +99,14 @@ class ListingForm:
 
     def entries(self, batch: Sequence[Entry]) -> bytes:
         """The entries with rooted paths."""
-        written = _written(rows_of(batch))
         if self._has_detail:
-            written = map(_detailed, written, batch)
-        return ",".join(written).encode()
+            return ",".join(map(_detailed, _written(rows_of(batch)), batch)).encode()
+        text = _texts.get(batch) if isinstance(batch, Rows) else None
+        if text is None:
+            text = ",".join(_written(rows_of(batch))).encode()
+            if isinstance(batch, Rows):
+                _texts[batch] = text
+        return text
 
     def closing(self, listing: Listing) -> bytes:
         """The end, and where it goes on if it does."""

@@ -10,6 +10,7 @@ import struct
 import subprocess
 import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 from zipfile import ZIP_DEFLATED
 
 PORT, ROOT, NAME = int(sys.argv[1]), sys.argv[2], sys.argv[3]
@@ -34,7 +35,8 @@ def zipstream(directory: str, client: socket.socket) -> None:
 def command(directory: str, client: socket.socket) -> None:
     """Let the program send; raise if it fails, or any of a pipe."""
     pipe = ["bash", "-o", "pipefail", "-c", COMMANDS[NAME]]
-    subprocess.run(pipe, cwd=directory, stdin=subprocess.DEVNULL, stdout=client, check=True)
+    out = client.fileno()
+    subprocess.run(pipe, cwd=directory, stdin=subprocess.DEVNULL, stdout=out, check=True)
 
 
 _RESET, _SEND_THE_REST = struct.pack("ii", 1, 0), struct.pack("ii", 0, 0)
@@ -45,7 +47,7 @@ class Handler(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
 
-    def do_GET(self) -> None:  # the base class calls it so
+    def do_GET(self) -> None:
         """Answer that all is well, or with the archive of the session in the path."""
         self.send_response(200)
         self.send_header("Connection", "close")
@@ -68,7 +70,7 @@ class Handler(BaseHTTPRequestHandler):
 class Server(ThreadingHTTPServer):
     """One thread a connection."""
 
-    def shutdown_request(self, request: socket.socket) -> None:
+    def shutdown_request(self, request: Any) -> None:
         """Close only: the base class ends every connection cleanly first."""
         request.close()
 

@@ -2,13 +2,14 @@
 
 import hashlib
 import re
+import string
 import zlib
 
 import pytest
 import yaml
 from click.testing import CliRunner
 
-from gateway.auth.api_key import digest, new_key
+from gateway.auth.api_key import digest, is_mistyped, new_key
 from gateway.cli import main
 from gateway.cli.exits import Exit
 from tests.unit.cli.command import command
@@ -23,7 +24,10 @@ def test_the_parts_of_a_key():
 
     assert prefix == "wsg_a.b_c-1"
     assert re.fullmatch("[A-Za-z0-9]{22}", secret)
-    assert int(checksum, 16) == zlib.crc32(rest.encode())
+    assert re.fullmatch("[A-Za-z0-9]{6}", checksum)
+    digits = string.digits + string.ascii_uppercase + string.ascii_lowercase
+    number = sum(digits.index(digit) * 62**n for n, digit in enumerate(reversed(checksum)))
+    assert number == zlib.crc32(rest.encode())
     assert re.fullmatch("[A-Za-z0-9._-]+", key)
 
 
@@ -74,7 +78,7 @@ def test_the_lines_work_in_a_config(tmp_path):
 def test_quiet_prints_nothing_else():
     result = command(*CREATE, "-q")
 
-    assert re.fullmatch(r"wsg_ci_[A-Za-z0-9]{22}_[0-9a-f]{8}\n", result.stdout)
+    assert re.fullmatch(r"wsg_ci_[A-Za-z0-9]{22}_[A-Za-z0-9]{6}\n", result.stdout)
     assert result.stderr == ""
 
 
@@ -121,6 +125,26 @@ def test_hash_takes_all_of_it_or_nothing(end):
     assert (result.returncode, result.stdout) == (Exit.USAGE, "")
     assert "standard input holds more than 65536 bytes: not a key" in result.stderr
     assert command("keys", "hash", stdin=most).returncode == Exit.OK
+
+
+@pytest.mark.parametrize("at", range(len("wsg_"), len(new_key("ci"))))
+def test_one_wrong_character_is_seen_without_asking_anybody(at):
+    key = new_key("ci").encode()
+    other = b"x" if key[at] != ord("x") else b"y"
+
+    assert not is_mistyped(key)
+    assert is_mistyped(key[:at] + other + key[at + 1 :])
+    assert is_mistyped(key[:at] + key[at + 1 :])
+
+
+@pytest.mark.parametrize("key", ["wsg_ci_0123456789abcdefghijkl_00000", "wsg_", "wsg_demo"])
+def test_hash_refuses_a_mistyped_key(key):
+    """Its digest would let nobody in."""
+    result = command("keys", "hash", stdin=key)
+
+    assert (result.returncode, result.stdout) == (Exit.USAGE, "")
+    assert "this key is mistyped or cut off: its checksum does not match" in result.stderr
+    assert f"{key}\n" not in result.stderr
 
 
 def test_hash_takes_no_argument():

@@ -7,6 +7,7 @@ from glob import glob
 import pytest
 
 from gateway.cli.config_file import ExecutorModels
+from gateway.config.jwt import Jwt
 from gateway.config.load import default_data, default_text, from_mapping, load
 from gateway.config.marked_yaml import read_text
 from gateway.config.model import (
@@ -66,7 +67,7 @@ def test_the_checkout_shows_the_same_file():
 def test_its_commented_lines_work_too():
     """They are there to be uncommented."""
     text = re.sub(
-        r"(?m)^( +)# (?=(trusted_proxies|offload|admin|keys|dir|sandbox_prefix|  .*):)",
+        r"(?m)^( +)# (?=(trusted_proxies|offload|admin|keys|jwt|dir|sandbox_prefix|  .*):)",
         r"\1",
         default_text(),
     )
@@ -75,6 +76,7 @@ def test_its_commented_lines_work_too():
         "offload: null",
         "admin: null",
         "keys: []",
+        "jwt: null",
         "dir: null",
         "sandbox_prefix: null",
     ):
@@ -87,6 +89,11 @@ def test_its_commented_lines_work_too():
     assert config.server.offload is not None
     assert len(config.server.trusted_proxies) == 2
     assert config.auth.keys[0].org == "acme"
+    assert config.auth.jwt == Jwt(
+        issuer="https://login.example.com/",
+        audience="workspace-gateway",
+        jwks="https://login.example.com/.well-known/jwks.json",
+    )
     assert config.spool.dir == "/var/cache/workspace-gateway/spool"
 
 

@@ -1,10 +1,12 @@
 """Archives through the guard and the chain: whose slots and deadlines count, and whose verdicts."""
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from gateway.domain.archives import ArchiveBounds
 from gateway.domain.errors import (
     Busy,
     GatewayError,
@@ -18,10 +20,11 @@ from gateway.domain.errors import (
     Unsupported,
 )
 from gateway.domain.model import Entry, Kind
+from gateway.domain.paths import WorkspacePath
 from gateway.executors.base import Archives, Executor
 from gateway.executors.circuit import State
 from gateway.executors.fallback import Fallback
-from gateway.executors.streams import ArchiveStream, Members
+from gateway.executors.streams import ArchiveStream, Members, Selection
 from tests.contract.asking import asked, members_of, packed, refusal
 from tests.unit.executors.scripted import PATH, Archive, Scripted
 from tests.unit.executors.test_guarded import guarded
@@ -148,6 +151,80 @@ async def test_a_whole_archive_is_complete_or_broken(pieces: list[Any]) -> None:
         await archive.prepare(whole=False)
         with pytest.raises(StreamBroken):
             _ = [chunk async for chunk in archive.chunks(0, 7)]
+
+
+async def test_a_whole_archive_that_is_larger_than_what_it_holds_may_be_is_a_fault() -> None:
+    """Whether its length is told, or found out."""
+    wanted = asked(bounds=ArchiveBounds(entries=1, bytes=1000, file=1000, depth=1))
+    guard = guarded(whole(Archive("x", [bytes(10_000)] * 4)))
+
+    async with guard.archive("s1", wanted) as archive:
+        assert isinstance(archive, ArchiveStream)
+        with pytest.raises(ProtocolFault):
+            await archive.prepare(whole=True)
+        with pytest.raises(StreamBroken):
+            _ = [chunk async for chunk in archive.chunks(0, None)]
+
+
+async def test_a_whole_archive_that_is_not_begun_in_time_is_an_outage() -> None:
+    guard = guarded(whole(Archive("x", [b"archive"]), 5.0), first_byte=0.1)
+
+    assert await refused(guard) is TimedOut
+
+
+class Searched:
+    """Notes which executors are searched, each by a call of its own."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+        self.packed = replace(asked(), search=self.search)
+
+    async def search(self, executor: Executor, workspace: str) -> Selection:
+        self.names.append(executor.name)
+        async with executor.walk(workspace, WorkspacePath.ROOT, depth=9):
+            return Nothing()
+
+
+class Nothing:
+    def excludes(self, path: WorkspacePath, is_directory: bool) -> bool:
+        return True
+
+    def lists(self, path: WorkspacePath, is_directory: bool) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("kind", [at_once, one_by_one])
+async def test_who_walks_is_searched_before(kind: Any) -> None:
+    """Not meanwhile: a workspace may bear no more than one call."""
+    searched = Searched()
+    inner = kind(per_workspace=1)
+
+    async with guarded(inner).archive("s1", searched.packed):
+        pass
+
+    assert searched.names == ["x"]
+    assert (inner.calls, inner.most_open) == (2, 1)
+
+
+async def test_who_makes_archives_is_not_searched() -> None:
+    """But the next in its chain is, if it comes to that."""
+    searched = Searched()
+    last = guarded(at_once())
+
+    async with guarded(whole(Archive("x", [b"archive"]))).archive("s1", searched.packed):
+        assert searched.names == []
+    first = guarded(whole(Archive("x", []), Unsupported("no")))
+    async with Fallback([first, last], 1).archive("s1", searched.packed) as archive:
+        assert isinstance(archive, Members)
+    assert searched.names == ["x"]
+
+
+async def test_who_makes_no_archives_is_not_searched() -> None:
+    searched = Searched()
+
+    inner = Scripted("x", archives=Archives.REFUSED)
+    assert await refusal(guarded(inner).archive("s1", searched.packed)) is Unsupported
+    assert (searched.names, inner.calls) == ([], 0)
 
 
 async def test_a_large_workspace_is_no_failure_of_the_backend() -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import os
+import tracemalloc
 
 import pytest
 
@@ -120,6 +121,25 @@ async def test_a_time_is_exact(tar, mtime_ns):
             await given(tar + END)
     else:
         assert (await given(tar + END)).members[b"f"].mtime_ns == mtime_ns
+
+
+async def test_what_nobody_heeds_takes_no_memory():
+    """Records of any name, in any number, of all members and of one."""
+
+    async def headers():
+        for number in range(200):
+            yield pax(b"gx"[number % 2 :][:1], **{f"key{number}": b"v" * 500_000})
+        yield member(b"f", b"x") + END
+
+    tracemalloc.start()
+    try:
+        found = await given(headers())
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert found.contents == {b"f": b"x"}
+    assert peak < 20_000_000
 
 
 async def test_what_an_extended_header_says_is_of_the_next_member_only():
@@ -286,6 +306,8 @@ async def test_a_hard_link_keeps_the_file_that_its_target_was():
         (b"l", b"/workspace/../f", None),
         (b"l", b"/workspacef", None),
         (b"l", b"a/" * 2000 + b"f", None),
+        (b"l", b"./" * 2047 + b"f", b"f"),
+        (b"l", b"./" * 2048 + b"f", None),
     ],
 )
 async def test_a_link_to_a_file_inside_is_that_file(at, text, content):

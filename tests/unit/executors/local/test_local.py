@@ -1,5 +1,6 @@
 """The executor as a whole: its config, its start, and a root that comes and goes."""
 
+import asyncio
 import os
 import re
 import shutil
@@ -9,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from gateway.domain.errors import Unavailable
-from gateway.domain.model import Entry
+from gateway.domain.model import Entry, Kind
 from gateway.domain.paths import WorkspacePath
 from gateway.executors.local.local import Local, LocalConfig
 from gateway.executors.local.readahead import ListedWalk
@@ -247,4 +248,38 @@ async def test_what_is_remembered_is_bounded_and_not_for_ever(place: Place) -> N
 
         for number in range(3000):
             recent.remember(f"s{number}", D, state, [])
-        assert len(recent._states) <= 1024
+        assert len(recent._known) <= 1024
+        few = [Entry(D.child(b"a"), Kind.FILE, 1, 1, 0o600)] * FIRST_BATCH
+        for number in range(300):
+            recent.remember(f"s{number}", D, state, few)
+        assert len(recent._known) <= 128
+
+
+async def test_what_a_remembered_directory_holds_is_looked_at_every_time(place: Place) -> None:
+    """Its own time stamps, which tell of new names, say nothing of sizes and modes."""
+    paths = [place.file(f"d/{name}", b"1") for name in "abc"]
+    async with running(place, "openat2") as executor:
+        await plain(executor)
+        await asyncio.sleep(1.1)
+        (_, before), (_, again) = await plain(executor), await plain(executor)
+        paths[1].write_bytes(b"22")
+        paths[2].chmod(0o600)
+        inline, after = await plain(executor)
+        assert again == before
+        assert inline
+        assert [(entry.size, entry.mode) for entry in after] == [(1, 0o644), (2, 0o644), (1, 0o600)]
+
+        paths[0].unlink()
+        paths[0].symlink_to("b")
+        assert [entry.is_link for entry in (await plain(executor))[1]] == [True, False, False]
+
+
+async def test_a_name_that_comes_in_the_tick_of_the_reading_is_not_lost(place: Place) -> None:
+    """The directory's state cannot tell: the clock behind its time stamps stood still."""
+    place.file("d/0")
+    async with running(place, "openat2") as executor:
+        await plain(executor)
+        for number in range(1, 40):
+            await plain(executor)
+            place.file(f"d/{number}")
+            assert len((await plain(executor))[1]) == number + 1

@@ -1,0 +1,173 @@
+"""What becomes of an archive whose maker ends: at once, or when it is told to."""
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests import wire
+from tests.e2e.archiving import (
+    ARCHIVE,
+    BLACKBOX,
+    MB,
+    ask,
+    builds,
+    files_of,
+    mixed,
+    packing,
+    spooled,
+    unpacked,
+)
+from tests.e2e.operating import Clients, accepts, children, descriptors, eventually, logged
+from tests.gateways import AUTH, Process, command
+from tests.wire import Answer, Wire, head
+
+TWO = ("--workers", "2")
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> Path:
+    return tmp_path / "spool"
+
+
+@pytest.fixture
+def settings(spool: Path) -> dict[str, Any]:
+    return packing({"spool": {"dir": str(spool)}})
+
+
+async def being_made(spool: Path) -> Path:
+    """The archive that is made, once there is a good deal of it."""
+
+    def part() -> Path | None:
+        return next((p for p in spool.glob("part-*") if p.stat().st_size > 10 * MB), None)
+
+    found: Path = await eventually(part, 30)
+    return found
+
+
+def complete(spool: Path) -> list[str]:
+    return [name for name in os.listdir(spool) if not name.startswith(("part-", "maker-"))]
+
+
+async def began(process: Process, clients: Clients, target: str = ARCHIVE) -> Wire:
+    """Ask for an archive on a connection of its own."""
+    reader = await clients.connect(process.port)
+    await reader.send(head(target, AUTH))
+    return reader
+
+
+async def test_a_killed_gateway_leaves_no_archive(
+    tmp_path: Path, root: Path, spool: Path, settings: dict[str, Any], clients: Clients
+) -> None:
+    """What its reader has is the beginning of what the next one makes."""
+    mixed(root, 3, 80)
+    with command(tmp_path, root, settings) as process:
+        reader = await began(process, clients)
+        part = await being_made(spool)
+        process.popen.kill()
+        broken = await reader.answer()
+
+    assert not broken.complete
+    assert complete(spool) == []
+    with command(tmp_path, root, settings) as process:
+        assert not part.exists()
+        rest = await ask(process, ARCHIVE, f"Range: bytes={len(broken.body)}-")
+        assert (rest.status, rest.header("ETag")) == (206, broken.header("ETag"))
+        assert spooled(process) == ["miss"]
+        assert await builds(process) == 1
+    assert unpacked(broken.body + rest.body) == files_of(root)
+
+
+async def test_who_waits_in_another_worker_outlives_the_maker(
+    tmp_path: Path, root: Path, spool: Path, settings: dict[str, Any], clients: Clients
+) -> None:
+    """One who has a part of it has to come back; one who has nothing yet gets it all the same."""
+    mixed(root, 3, 80)
+    with command(tmp_path, root, settings, arguments=TWO) as process:
+        await logged(process, "serving", 2)
+        (maker,) = await _makers(process, spool, clients)
+        waiting = [await began(process, clients, BLACKBOX) for _ in range(7)]
+        await logged(process, "audit.archive", 8)
+
+        os.kill(maker, signal.SIGKILL)
+        answers = await asyncio.gather(*map(_answer, waiting))
+
+        given = [answer for answer in answers if answer is not None]
+        assert given
+        assert {(answer.status, answer.complete) for answer in given} == {(200, True)}
+        assert len({answer.body for answer in given}) == 1
+        assert unpacked(given[0].body) == files_of(root)
+        assert await builds(process) == 1
+        assert len(complete(spool)) == 1
+
+
+async def _makers(process: Process, spool: Path, clients: Clients) -> list[int]:
+    """Have an archive begun; the worker that makes it."""
+    await began(process, clients)
+    part = await being_made(spool)
+    return [pid for pid in children(process.popen.pid) if descriptors(pid, str(part))]
+
+
+async def _answer(reader: Wire) -> Answer | None:
+    try:
+        return await reader.answer()
+    except (asyncio.IncompleteReadError, ConnectionError):
+        return None
+
+
+async def test_an_archive_survives_sigterm(tmp_path: Path, root: Path, clients: Clients) -> None:
+    """Row 40: it is made and sent to its end, while new connections are refused."""
+    mixed(root, 2, 40)
+    changes = packing({"server": {"grace": "0.5s", "drain": "30s"}})
+    with command(tmp_path, root, changes) as process:
+        readers = [await clients.slow(process.port, "/api/v1/sessions/s1/files/00.bin")]
+        readers += [await clients.slow(process.port, ARCHIVE) for _ in range(2)]
+        await logged(process, "audit.archive", 2)
+
+        process.signal(signal.SIGTERM)
+        await logged(process, "draining")
+        assert (await wire.ask(process.port, "/readyz")).status == 503
+        await eventually(lambda: not accepts(process.port), 5)
+        file, *archives = await asyncio.gather(*(reader.answer() for reader in readers))
+
+        assert file.complete
+        assert [archive.complete for archive in archives] == [True, True]
+        assert await process.exit_code(5) == 0
+    assert archives[0].body == archives[1].body
+    assert unpacked(archives[0].body) == files_of(root)
+
+
+async def test_an_archive_over_the_drain_limit_is_visibly_broken(
+    tmp_path: Path, gigabyte: Path, spool: Path, clients: Clients
+) -> None:
+    changes = packing({"server": {"drain": "1s"}, "spool": {"dir": str(spool)}})
+    with command(tmp_path, gigabyte, changes) as process:
+        reader = await clients.slow(process.port, ARCHIVE)
+        await being_made(spool)
+
+        process.signal(signal.SIGTERM)
+
+        assert await process.exit_code(6) == 0
+        assert not (await reader.answer()).complete
+    assert os.listdir(spool) == []
+
+
+async def test_a_reload_breaks_no_archive(
+    tmp_path: Path, root: Path, spool: Path, settings: dict[str, Any], clients: Clients
+) -> None:
+    """Neither one that is sent, nor what the new config's first request finds being made."""
+    mixed(root, 3, 80)
+    with command(tmp_path, root, settings) as process:
+        first = await began(process, clients)
+        await being_made(spool)
+
+        process.signal(signal.SIGHUP)
+        await logged(process, "reloaded")
+        second = await ask(process, BLACKBOX)
+
+        assert (second.status, (await first.answer()).body) == (200, second.body)
+        assert unpacked(second.body) == files_of(root)
+        assert await builds(process) == 1
