@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
+from time import monotonic
 from typing import Final, NamedTuple, TypeVar
 
 from gateway.domain.errors import GatewayError, NoWorkspace, SessionNotFound, WorkspaceGone
@@ -18,6 +19,8 @@ WAITING: Final = "waiting"  # for somebody else to make it
 IDLE: Final = "idle"
 
 _NOT_FOUND = "session not found"
+_FRESH_S = 1.0
+_MOST_DIRECTORIES = 4096
 
 T = TypeVar("T")
 
@@ -51,6 +54,7 @@ class Sessions:
         self._placement = placement
         self._store = store
         self._strict = strict
+        self._directories: dict[tuple[str, str], float] = {}
 
     async def workspace(
         self, principal: Principal, reference: SessionId, scope: Scope
@@ -62,15 +66,27 @@ class Sessions:
         session = None
         if self._store is not None:
             principal.require(scope)
-            session = await self._store.sessions.find(reference, principal.org)
-            if session is None and self._strict:
-                raise SessionNotFound(_NOT_FOUND)
+            session = await self._found(self._store, reference, principal.org)
         if session is None:
             authorize(principal, reference, scope)
             return Workspace(reference, self._placement.executor_of(reference), reference)
         authorize(principal, session.id, scope, session.org)
         executor = self._placement.executor_of(session.id, session.executor)
         return Workspace(session.id, executor, session.workspace or session.id, session)
+
+    async def _found(self, store: Store, reference: str, org: str) -> Session | None:
+        """The session; that a directory is none is known for a second: most requests are for one."""
+        now = monotonic()
+        if now < self._directories.get((reference, org), now):
+            return None
+        session = await store.sessions.find(reference, org)
+        if session is None:
+            if self._strict:
+                raise SessionNotFound(_NOT_FOUND)
+            if len(self._directories) >= _MOST_DIRECTORIES:
+                self._directories.clear()
+            self._directories[reference, org] = now + _FRESH_S
+        return session
 
     async def registered(self, principal: Principal, reference: SessionId) -> Session:
         """The session with that id or external id; raises what `workspace` raises."""

@@ -12,22 +12,26 @@ _MOST = 4096
 
 
 class Recent(Generic[K, V]):
-    """Answers that are at most a second old; with *nothing*, that there was none is one, too."""
+    """Answers that are at most a second old; that nothing was found is not remembered."""
 
-    def __init__(self, *, nothing: bool = False) -> None:
-        self._nothing = nothing
-        self._found: dict[K, tuple[float, V | None]] = {}
+    def __init__(self) -> None:
+        self._found: dict[K, tuple[float, V]] = {}
         self._forgotten = 0
 
-    async def get(self, key: K, look_up: Callable[[], Awaitable[V | None]]) -> V | None:
-        """What is known of *key*, or what *look_up* gives."""
+    async def get(
+        self,
+        key: K,
+        look_up: Callable[[], Awaitable[V | None]],
+        keep: Callable[[V], bool] = lambda _: True,
+    ) -> V | None:
+        """What is known of *key*, or what *look_up* gives; what is not to *keep* is not known."""
         # Before the question is asked: the answer may be as old as that when it comes.
         asked, forgotten = monotonic(), self._forgotten
         known = self._found.get(key)
         if known is not None and asked < known[0] + _FRESH_S:
             return known[1]
         value = await look_up()
-        if (value is not None or self._nothing) and forgotten == self._forgotten:
+        if value is not None and keep(value) and forgotten == self._forgotten:
             self._found.pop(key, None)
             if len(self._found) >= _MOST:
                 del self._found[next(iter(self._found))]

@@ -38,9 +38,7 @@ class SqlSessions(Sessions):
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        # Remembered like any other: else a session that exists for others would be told from one
-        # that does not by how much faster it is refused.
-        self._recent: Recent[tuple[str, str], Session] = Recent(nothing=True)
+        self._recent: Recent[tuple[str, str], Session] = Recent()
 
     async def create(self, session: Session) -> None:
         _check(session)
@@ -65,7 +63,8 @@ class SqlSessions(Sessions):
             rows = await self._database.read(_FIND, reference, org)
             return _session(rows[0]) if rows else None
 
-        return await self._recent.get((reference, org), look_up)
+        # Not another organisation's: it would be refused faster than one that does not exist.
+        return await self._recent.get((reference, org), look_up, lambda found: found.org == org)
 
     async def page(
         self,
