@@ -16,6 +16,7 @@ from gateway.archive.compress import Buffers
 from gateway.domain.archives import Member
 from gateway.domain.errors import GatewayError
 from gateway.system.resolver import Resolver, choose, open_file
+from gateway.system.states import state_of
 
 MOST_BYTES = 1 << 20
 """Of a job: its members together, or its piece of a larger one."""
@@ -172,12 +173,12 @@ def _reader(job: Job, descriptor: int) -> _Read:
             assert isinstance(part.where, int)
             return _exactly(descriptor, part.where + part.first, part.length)
         assert isinstance(part.where, tuple)
-        fd, found = open_file(resolver, descriptor, part.where)
+        fd, _ = open_file(resolver, descriptor, part.where)
         try:
-            version = part.member.version
-            if isinstance(version, int) and found.st_ino != version & _INODE:
+            data = _exactly(fd, part.first, part.length)
+            if not _is_as_planned(os.fstat(fd), part.member):
                 raise Changed
-            return _exactly(fd, part.first, part.length)
+            return data
         finally:
             os.close(fd)
 
@@ -188,6 +189,15 @@ def _reader(job: Job, descriptor: int) -> _Read:
             raise Changed(part.name) from exc
 
     return checked
+
+
+def _is_as_planned(found: os.stat_result, member: Member) -> bool:
+    """Whether it is the same file, with the same content or with something appended to it."""
+    version = member.version
+    if not isinstance(version, int) or version == state_of(found):
+        return True
+    # A log that goes on growing is no reason to break: what was there is there.
+    return found.st_ino == version & _INODE and found.st_size > member.size
 
 
 _resolvers: dict[tuple[str, str | None], Resolver] = {}

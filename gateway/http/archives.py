@@ -47,8 +47,10 @@ async def send_archive(
         return web.Response(status=304, headers=headers)
     whole = sized or _needs_length(request, etag)
     if whole or request.method == "GET":
-        await archive.prepare(whole=whole)
-        _note(request, archive, packing)
+        try:
+            await archive.prepare(whole=whole)
+        finally:
+            _note(request, archive, packing)
     size = archive.entry.size
     ranges = None if size is None else ranges_asked(request, etag, None, size)
     headers |= WORKSPACE_HEADERS | _facts(archive)

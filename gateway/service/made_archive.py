@@ -85,8 +85,10 @@ class MadeArchive(ArchiveStream):
             await asyncio.shield(self._build)
         except StreamBroken as exc:
             raise _verdict(exc) from exc
-        except (GatewayError, TimeoutError) as exc:
-            raise ArchiveFailed(f"the archive could not be made: {exc}") from exc
+        except GatewayError as exc:
+            raise ArchiveFailed(exc.message) from exc
+        except TimeoutError as exc:
+            raise ArchiveFailed("it took too long") from exc
 
     async def _size_of(self, made: Spooled | Direct, *, whole: bool) -> int | None:
         if isinstance(made, Direct):

@@ -44,7 +44,7 @@ class Sessions(ABC):
         """The newest sessions of *org* whose agent and every entry of *metadata* match exactly.
 
         What is registered meanwhile makes later pages neither repeat nor miss a session. Raises
-        `BadParameter` for a cursor that no page gave.
+        `BadParameter` for a cursor that no page gave, and for more than 32 entries of *metadata*.
         """
 
     @abstractmethod

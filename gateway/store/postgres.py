@@ -51,6 +51,7 @@ class Postgres(Database):
                 max_size=_CONNECTIONS,
                 timeout=DEADLINE_S,
                 server_settings=_SETTINGS,
+                reset=_tidied,
             )
         except ValueError as exc:
             raise StoreUnusable(f"store.url: {exc}") from exc
@@ -96,6 +97,13 @@ class Postgres(Database):
         with _translated():
             async with self._acquired() as connection, connection.transaction():
                 return [await connection.fetch(text, *values) for text, values in batch]
+
+
+async def _tidied(connection: asyncpg.Connection) -> None:
+    # Otherwise every call would be two: asyncpg's own reset asks the server each time, for the sake
+    # of session state that statements here never make.
+    if connection.is_in_transaction():
+        await connection.reset()
 
 
 @contextmanager

@@ -29,6 +29,7 @@ ORDER BY CASE WHEN org <> $2 THEN 2 WHEN id <> $1 THEN 1 ELSE 0 END LIMIT 1"""
 _UPDATE = """
 UPDATE sessions SET name = $3, status = $4, last_message_id = $5, last_message_status = $6,
 executor = $7, workspace = $8 WHERE id = $1 AND status = $2 RETURNING id"""
+_MOST_FILTERS = 32
 _CURSOR = re.compile(r"([0-9]{1,18})\.([A-Za-z0-9_-]{1,128})")
 
 
@@ -75,6 +76,8 @@ class SqlSessions(Sessions):
         metadata: Mapping[str, str] | None = None,
     ) -> SessionPage:
         metadata = metadata or {}
+        if len(metadata) > _MOST_FILTERS:
+            raise BadParameter(f"metadata: no more than {_MOST_FILTERS} filters at once")
         texts = [org, agent_id or "", *metadata, *metadata.values()]
         before = None if cursor is None else _decoded(cursor)
         if not all(map(is_storable, texts)):
@@ -122,25 +125,27 @@ def page_query(
     most: int,
 ) -> Statement:
     """The statement for the newest sessions; with *before*, those older than it."""
-    values: list[str | int | None] = [org]
+    values: list[str | int | None] = []
 
     def value(of: str | int) -> str:
         values.append(of)
         return f"${len(values)}"
 
-    # Labels hold what the order goes by, so that of a few sessions among many only those are read.
-    tables, where, of, key = "sessions s", ["s.org = $1"], "s", "s.id"
-    for number, label in enumerate(_labels(org, metadata)):
-        table = f"l{number}"
-        if number == 0:
-            of, key = table, "l0.session_id"
-            tables = "session_labels l0 JOIN sessions s ON s.id = l0.session_id"
-        else:
-            tables += (
-                f" JOIN session_labels {table} ON {table}.session_id = l0.session_id"
-                f" AND {table}.created_at = l0.created_at"
-            )
-        where.append(f"{table}.label = {value(label)}")
+    if metadata:
+        # Labels hold what the order goes by, so that of few sessions among many only those are
+        # read; and they are of one organisation: to name it, too, would lead PostgreSQL astray.
+        first, *others = _labels(org, metadata)
+        tables = "session_labels l JOIN sessions s ON s.id = l.session_id"
+        of, key = "l", "l.session_id"
+        where = [f"l.label = {value(first)}"]
+        where += [
+            "EXISTS (SELECT 1 FROM session_labels o WHERE o.session_id = l.session_id"
+            f" AND o.created_at = l.created_at AND o.label = {value(label)})"
+            for label in others
+        ]
+    else:
+        tables, of, key = "sessions s", "s", "s.id"
+        where = [f"s.org = {value(org)}"]
     if agent_id is not None:
         where.append(f"s.agent_id = {value(agent_id)}")
     if before is not None:

@@ -178,6 +178,17 @@ async def test_every_filter_must_match_exactly(store: Store) -> None:
     assert await found(agent_id="agt_odd", team="red") == ["1"]
 
 
+async def test_there_may_be_many_filters_but_not_any_number(store: Store) -> None:
+    metadata = {f"k{number}": "v" for number in range(100)}
+    one = session(metadata=metadata)
+    await store.sessions.create(one)
+    most = dict(list(metadata.items())[:32])
+
+    assert (await store.sessions.page("acme", limit=9, metadata=most)).sessions == (one,)
+    with pytest.raises(BadParameter, match=r"^metadata: no more than 32 filters"):
+        await store.sessions.page("acme", limit=9, metadata={**most, "k32": "v"})
+
+
 @pytest.mark.parametrize("metadata", [{}, {"team": "red"}, {"team": "red", "env": "prod"}])
 async def test_pages_neither_repeat_nor_miss_a_session(
     store: Store, metadata: dict[str, str]

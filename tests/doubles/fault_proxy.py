@@ -55,7 +55,10 @@ class Exchange:
 
     async def say(self, data: bytes) -> None:
         """Send *data* to who asked."""
-        self.writer.write(data)
+        try:
+            self.writer.write(data)
+        except RuntimeError as exc:  # what uvloop says of a connection that is gone
+            raise ConnectionResetError(str(exc)) from exc
         await self.writer.drain()
 
     async def left(self) -> None:

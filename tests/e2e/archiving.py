@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from tests import wire
-from tests.e2e.operating import log_of
+from tests.e2e.operating import eventually, log_of
 from tests.gateways import AUTH, Files, Process, free_port, key_entry
 
 ARCHIVE = "/api/v1/sessions/s1/archive"
@@ -57,13 +57,11 @@ def mixed(root: Path, files: int, megabytes: int) -> None:
 
 def files_of(root: Path, session: str = "s1") -> dict[str, bytes]:
     """What lies in a workspace; the name of a directory ends with a slash."""
-    top = root / session
-    return {
-        str(path.relative_to(top)) + "/" * path.is_dir(): b""
-        if path.is_dir()
-        else path.read_bytes()
-        for path in top.rglob("*")
-    }
+    found = {}
+    for path in (root / session).rglob("*"):
+        name = str(path.relative_to(root / session))
+        found |= {f"{name}/": b""} if path.is_dir() else {name: path.read_bytes()}
+    return found
 
 
 def unpacked(archive: bytes) -> dict[str, bytes]:
@@ -89,6 +87,13 @@ async def _counted(process: Process, name: str, label: str) -> int:
     return int(sum(float(value) for labels, value in lines if f'="{label}"' in labels))
 
 
-def spooled(process: Process) -> list[str | None]:
-    """Where each archive that was asked for came from."""
-    return [line["spool"] for line in log_of(process, "http_request") if "spool" in line]
+async def spooled(process: Process, count: int) -> list[str | None]:
+    """Where the archives came from that were asked for, once *count* have been answered."""
+
+    def answered() -> list[str | None] | None:
+        found = [line["spool"] for line in log_of(process, "http_request") if "spool" in line]
+        return found if len(found) >= count else None
+
+    found: list[str | None] = await eventually(answered)
+    assert len(found) == count
+    return found

@@ -76,7 +76,7 @@ async def test_a_killed_gateway_leaves_no_archive(
         assert not part.exists()
         rest = await ask(process, ARCHIVE, f"Range: bytes={len(broken.body)}-")
         assert (rest.status, rest.header("ETag")) == (206, broken.header("ETag"))
-        assert spooled(process) == ["miss"]
+        assert await spooled(process, 1) == ["miss"]
         assert await builds(process) == 1
     assert unpacked(broken.body + rest.body) == files_of(root)
 

@@ -39,7 +39,7 @@ FILES = {
     "logs/agent.log": b"done\n" * 1000,
     "notes.md": b"# Notes\n",
 }
-DIRECTORIES = dict.fromkeys(("reports/", "reports/2026/", "logs/"), b"")
+EVERYTHING = {**FILES, **dict.fromkeys(("reports/", "reports/2026/", "logs/"), b"")}
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def test_dari(shell: Shell) -> None:
 
     assert shell.saved() == ["workspace-sess_123.zip"]
     archive = (shell.directory / "workspace-sess_123.zip").read_bytes()
-    assert unpacked(archive) == FILES | DIRECTORIES
+    assert unpacked(archive) == EVERYTHING
 
 
 def test_dari_names_the_file_as_its_document_does(shell: Shell) -> None:
@@ -109,17 +109,14 @@ def test_dari_below_two_directories(shell: Shell) -> None:
     assert shell.run(DARI_SUBDIRECTORIES) == b""
 
     archive = (shell.directory / "workspace-subdirs.zip").read_bytes()
-    everything = FILES | DIRECTORIES
-    assert unpacked(archive) == {n: everything[n] for n in everything if n != "notes.md"}
+    assert unpacked(archive) == {n: EVERYTHING[n] for n in EVERYTHING if n != "notes.md"}
 
 
 def test_blackbox_zip(shell: Shell) -> None:
     shell.run(BLACKBOX_ZIP)
 
     assert shell.saved() == ["workspace-a1b2c3d4.zip"]
-    assert (
-        unpacked((shell.directory / "workspace-a1b2c3d4.zip").read_bytes()) == FILES | DIRECTORIES
-    )
+    assert unpacked((shell.directory / "workspace-a1b2c3d4.zip").read_bytes()) == EVERYTHING
 
 
 def test_blackbox_tar(shell: Shell) -> None:

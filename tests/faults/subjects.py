@@ -42,7 +42,8 @@ def _token(tmp: Path) -> Mapping[str, str]:
 
 @asynccontextmanager
 async def _gateway(root: Path) -> AsyncIterator[int]:
-    changes = {"auth": {"keys": [gateways.key_entry(TOKEN)]}}
+    scopes = ["files:read", "archives:read"]
+    changes = {"auth": {"keys": [gateways.key_entry(TOKEN, scopes=scopes)]}}
     async with gateways.running(root, changes) as gateway:
         yield gateway.port
 

@@ -1,10 +1,14 @@
 """Row 16 of the hostile cases: a process that swaps directories for links while we open."""
 
 import asyncio
+import io
 import os
+import random
 import subprocess
 import sys
+import tarfile
 import time
+import zipfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -226,3 +230,41 @@ async def test_no_request_gets_a_byte_from_outside(place: Place, resolver: str) 
         assert seen[400, name]
     assert seen[200, "?path=d"]
     assert seen[400, "?path=d"]
+
+
+@pytest.mark.parametrize("resolver", RESOLVERS)
+async def test_no_archive_that_is_sent_has_a_byte_from_outside(place: Place, resolver: str) -> None:
+    """Whole, broken, or refused for the moment; what looks whole is whole."""
+    inside, outside = random.Random(1).randbytes(LARGE), random.Random(2).randbytes(LARGE)
+    for number in range(30):
+        place.file(f"d/e/{number}/f", INSIDE)
+    place.file("d/large", inside)
+    (place.outside / "large").write_bytes(outside)
+    (place.outside / "secret-name").write_bytes(OUTSIDE)
+    forms = ("zip", "tar", "zip&stored=true", "tar.gz")
+    key = gateways.key_entry(scopes=["archives:read"])
+    changes = {**gateways.resolved_by(resolver), "auth": {"keys": [key]}}
+    seen: Counter[tuple[int, bool]] = Counter()
+    async with gateways.running(place.root, changes) as gateway:
+        with attacker(place, "d", "l", "x", "file-link"):
+            for number in range(ARCHIVES):
+                form = forms[number % len(forms)]
+                answer = await gateway.ask(f"/api/v1/sessions/s1/archive?format={form}")
+                seen[answer.status, answer.complete] += 1
+                for never in (OUTSIDE, outside[5000:5040], b"secret-name"):
+                    assert never not in answer.body
+                if (answer.status, answer.complete) == (200, True):
+                    assert set(packed_in(answer.body, form).values()) <= {INSIDE, inside}
+
+    assert set(seen) <= {(200, True), (200, False), (503, True)}
+    assert seen[200, True]
+
+
+def packed_in(archive: bytes, form: str) -> dict[str, bytes]:
+    """The files in an archive; the tools check that it is whole."""
+    if form.startswith("zip"):
+        with zipfile.ZipFile(io.BytesIO(archive)) as opened:
+            return {name: opened.read(name) for name in opened.namelist() if name[-1] != "/"}
+    with tarfile.open(fileobj=io.BytesIO(archive)) as packed:
+        files = {member.name: packed.extractfile(member) for member in packed if member.isfile()}
+        return {name: file.read() for name, file in files.items() if file is not None}

@@ -42,7 +42,8 @@ async def plan_by(archiver: Archiver, source: Fetched, form: Format = Format.ZIP
 async def obtained(archiver: Archiver, plan: Plan, source: Fetched) -> tuple[str, bytes]:
     """Where it came from, and all of it."""
     async with AsyncExitStack() as owner:
-        result, made = await archiver.obtain(plan, source, owner)
+        found = await archiver.obtain(plan, source, owner)
+        result, made = found.result, found.made
         if isinstance(made, Direct):
             return result, b"".join([piece async for piece in made.chunks(0, None)])
         async with made:
@@ -51,10 +52,10 @@ async def obtained(archiver: Archiver, plan: Plan, source: Fetched) -> tuple[str
 
 async def begun(archiver: Archiver, plan: Plan, source: Fetched, owner: AsyncExitStack) -> Spooled:
     """An archive that is being made."""
-    result, made = await archiver.obtain(plan, source, owner)
-    assert result == "miss"
-    assert isinstance(made, Spooled)
-    return made
+    found = await archiver.obtain(plan, source, owner)
+    assert found.result == "miss"
+    assert isinstance(found.made, Spooled)
+    return found.made
 
 
 async def settled(directory: Path) -> list[str]:
@@ -170,9 +171,9 @@ async def test_without_room_the_reader_gets_the_same_bytes(
         expected = await archive(plan, source, helpers, tmp_path / "expected")
 
         assert await obtained(archiver, plan, source) == ("bypass", expected)
-        _, made = await archiver.obtain(plan, source, AsyncExitStack())
+        found = await archiver.obtain(plan, source, AsyncExitStack())
 
-    assert isinstance(made, Direct)
+    assert isinstance(found.made, Direct)
     assert names(directory) == []
 
 
