@@ -75,7 +75,10 @@ class Sessions:
         return Workspace(session.id, executor, session.workspace or session.id, session)
 
     async def _found(self, store: Store, reference: str, org: str) -> Session | None:
-        """The session; that a directory is none is known for a second: most requests are for one."""
+        """The session, if there is one; that a directory is none is known for a second.
+
+        Raises `SessionNotFound` where only registered sessions exist.
+        """
         now = monotonic()
         if now < self._directories.get((reference, org), now):
             return None

@@ -53,6 +53,7 @@ class Reader:
                 "PATH": f"{self.home}/.bin:{os.environ['PATH']}",
                 "LC_ALL": "C.UTF-8",
                 "KEY": KEY,
+                "DARI_API_KEY": KEY,
             },
         ) as session:
             try:

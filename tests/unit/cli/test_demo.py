@@ -76,7 +76,7 @@ def test_every_line_can_be_pasted_and_nothing_is_left(tmp_path):
         ]
         picture = (tmp_path / ".demo/workspaces/demo/output/chart.png").read_bytes()
 
-    assert len(answers) == 12
+    assert len(answers) == 14
     assert b"/output/r\xc3\xa9sum\xc3\xa9.txt" in answers[1]
     assert b"/output/quarterly report.txt" in answers[1]
     assert answers[2].startswith(b"date,product,sold\n")
