@@ -160,7 +160,7 @@ def test_a_second_demo_does_not_take_the_first_ones_files(tmp_path):
 
     assert result.returncode == Exit.FAILED
     assert result.stderr == "Error: .demo: another demo uses it; try demo --dir NAME\n"
-    assert sorted(kept) == ["demo", "sessionId"]
+    assert sorted(kept) == ["demo", "sess_123", "sessionId"]
 
 
 def test_what_a_killed_demo_left_is_taken_over(tmp_path):
