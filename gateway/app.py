@@ -19,19 +19,25 @@ from gateway.executors.base import Executor
 from gateway.executors.fallback import Fallback
 from gateway.executors.guarded import Guarded
 from gateway.executors.registry import executor_class
-from gateway.http.authn import Endpoint, Gate
+from gateway.http.authn import GATE, Endpoint, Gate
 from gateway.http.boundary import boundary
 from gateway.http.dialects.base import Dialect, Route
 from gateway.http.dialects.blackbox import Blackbox
 from gateway.http.dialects.dari import Dari
+from gateway.http.dialects.links import LinkRoutes
 from gateway.http.dialects.native import Native
 from gateway.http.dialects.shannon import Shannon
+from gateway.http.event_stream import STREAMS, Streams
 from gateway.http.health import HealthRoutes, Lifecycle
 from gateway.http.offload import OFFLOAD, Offload
 from gateway.http.pace import PACE_LIMITS, PaceLimits
 from gateway.http.throttle import Crowding, Throttle
 from gateway.http.turns import TURNS, Turns
 from gateway.service.archives import Archives
+from gateway.service.changes import Changes
+from gateway.service.events import Ledger
+from gateway.service.following import Following
+from gateway.service.links import Links
 from gateway.service.placement import Placement
 from gateway.service.provisioning import Provisioning
 from gateway.service.sessions import Sessions
@@ -65,6 +71,8 @@ class Services:
     archives: Archives
     sessions: Sessions
     provisioning: Provisioning
+    links: Links
+    following: Following
 
 
 @asynccontextmanager
@@ -101,11 +109,14 @@ async def wired(config: Config, lifecycle: Lifecycle) -> AsyncIterator[Apps]:
         bounds = ArchiveBounds(
             limits.archive_entries, limits.archive_bytes, limits.file, limits.depth
         )
+        ledger = await stack.enter_async_context(Ledger.running(store.events))
         services = Services(
-            Workspaces(sessions, Bounds(limits.file, limits.list_entries, limits.depth)),
-            Archives(sessions, bounds, archiver, limits.archives_at_once),
+            Workspaces(sessions, ledger, Bounds(limits.file, limits.list_entries, limits.depth)),
+            Archives(sessions, ledger, bounds, archiver, limits.archives_at_once),
             sessions,
             Provisioning(sessions, placement, config.agents, store),
+            Links(store, sessions, {key.id: _principal(key) for key in config.auth.keys}),
+            Following(sessions, store.events, Changes(ledger)),
         )
         stored = [] if looked_up is None else [StoredKeys(store.keys)]
         authenticator = await stack.enter_async_context(authenticating(config.auth, stored))
@@ -139,7 +150,8 @@ def public(
     app[PACE_LIMITS] = PaceLimits(config.server.idle_timeout, config.server.min_rate)
     if config.server.offload is not None:
         app[OFFLOAD] = Offload(config.server.offload.prefix, config.server.trusted_proxies)
-    gate = _gate(config, lifecycle, authenticator)
+    gate = app[GATE] = _gate(config, lifecycle, authenticator)
+    app[STREAMS] = Streams(lifecycle, Crowding("streams_at_once", config.limits.streams_at_once))
     for dialect in dialects(config, services):
         by_template: dict[str, list[Route]] = {}
         for route in dialect.routes():
@@ -169,7 +181,14 @@ def dialects(config: Config, services: Services) -> list[Dialect]:
     return [
         Shannon(services.workspaces),
         Native(archives, services.provisioning, has_zstd=has_zstd),
-        Dari(archives, services.sessions, services.provisioning),
+        Dari(archives, services.sessions, services.provisioning, services.following),
+        LinkRoutes(
+            services.links,
+            services.workspaces,
+            archives,
+            config.server.public_url,
+            has_zstd=has_zstd,
+        ),
         Blackbox(archives, config.dialects.blackbox.root),
     ]
 

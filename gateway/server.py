@@ -90,6 +90,7 @@ class Generation:
 
     async def retire(self) -> None:
         """Let what runs finish within the drain limit, then free everything but connections."""
+        self.lifecycle.leaving = True
         limit_s = self.config.server.drain
         await asyncio.gather(*(hosted.finish(limit_s) for hosted in self._hosted))
         await self._stack.aclose()
@@ -100,6 +101,7 @@ class Generation:
         The admin listener, where this can be watched, goes last.
         """
         self.lifecycle.draining = True
+        self.lifecycle.leaving = True
         limits_s = (0.0, 0.0) if at_once else (self.config.server.drain, _ADMIN_DRAIN_S)
         for listening, server, limit_s in zip(
             self._listening, self._servers, limits_s, strict=True

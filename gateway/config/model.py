@@ -26,6 +26,12 @@ Port = Annotated[int, Field(ge=0, le=65535)]
 Text = Annotated[str, StringConstraints(min_length=1)]
 KeyId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
 _LONGEST_SOCKET_PATH = 107  # bytes that fit into sun_path with the NUL behind them
+PublicUrl = Annotated[
+    str,
+    StringConstraints(
+        pattern=r"^https?://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\])(:[0-9]{1,5})?(/[A-Za-z0-9._~-]+)*$"
+    ),
+]
 ExecutorName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
 AgentId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,127}$")]
 SecretName = Annotated[str, StringConstraints(pattern=r"^[A-Z_][A-Z0-9_]*$")]
@@ -83,6 +89,7 @@ class Server(Section):
     socket: Annotated[Text, AfterValidator(_socket_path)] | None = None
     socket_mode: Mode = "0660"
     workers: int = Field(default=1, ge=1)
+    public_url: PublicUrl | None = None
     trusted_proxies: tuple[Network, ...] = ()
     offload: Offload | None = None
     admin: Admin | None = None
@@ -124,6 +131,7 @@ class Limits(Section):
     depth: int = Field(default=256, ge=1)
     requests_per_minute: int = Field(default=600, ge=0)
     requests_at_once: int = Field(default=128, ge=0)
+    streams_at_once: int = Field(default=64, ge=0)
     auth_failures_per_minute: int = Field(default=30, ge=0)
 
 

@@ -8,6 +8,7 @@ GatewayError
     CredentialsRejected     missing, malformed, unknown, expired: one verdict
     ScopeMissing            a good key that may not do this
     AlreadyExists           what is to be made is there already
+    LinkNotFound            unknown, expired, used up, revoked: one verdict
     RetryLater              not now; carries when to come back
       TooManyRequests       over a rate
       ShuttingDown          draining
@@ -84,6 +85,13 @@ class ScopeMissing(RequestRefused):
 
 class AlreadyExists(RequestRefused):
     """What is to be made is there already; the message names what of it is taken."""
+
+
+class LinkNotFound(RequestRefused):
+    """No link that can be used, for whatever reason: nobody is told which."""
+
+    def __init__(self) -> None:
+        super().__init__("no such link")
 
 
 class RetryLater(RequestRefused):

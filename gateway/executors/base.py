@@ -1,11 +1,11 @@
 """What an executor promises, whatever backend it reaches."""
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 from gateway.config.model import ExecutorConfig
 from gateway.domain.archives import Bodies, Member
@@ -93,6 +93,13 @@ class Sandbox:
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
+class Changed(NamedTuple):
+    """Paths of a workspace at which something is new, different or gone, and how many *more*."""
+
+    paths: Sequence[WorkspacePath]
+    more: int
+
+
 class Collected(Members):
     """What was found in a workspace of *executor*, which opens each file when its turn comes."""
 
@@ -168,6 +175,13 @@ class Executor(ABC):
         place, or an `Outage`.
         """
         raise Unsupported("the executor has no way to make workspaces")
+
+    def changes(self, workspace: str) -> AsyncIterator[Changed]:
+        """Yield, for ever, what has changed in a workspace, some seconds after it has.
+
+        Raises `Unsupported` at once; iterating raises `SessionNotFound` or an `Outage`.
+        """
+        raise Unsupported("the executor does not notice changes")
 
     def archive(
         self, workspace: str, packed: Packed

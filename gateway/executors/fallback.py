@@ -1,8 +1,8 @@
 """Several executors that answer as one: the next is asked when one gives no answer."""
 
 import asyncio
-from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, suppress
 from types import TracebackType
 from typing import Generic, TypeVar
 
@@ -15,7 +15,7 @@ from gateway.domain.errors import (
     WorkspaceGone,
 )
 from gateway.domain.paths import WorkspacePath
-from gateway.executors.base import Executor, Health, Sandbox
+from gateway.executors.base import Changed, Executor, Health, Sandbox
 from gateway.executors.streams import (
     EVERYTHING,
     ArchiveStream,
@@ -87,6 +87,13 @@ class Fallback(Executor):
             except Unsupported:
                 continue
         return await self._chain[-1].provision(sandbox)
+
+    def changes(self, workspace: str) -> AsyncIterator[Changed]:
+        """What the first notices that can: one below may have the same directory as the first."""
+        for executor in self._chain:
+            with suppress(Unsupported):
+                return executor.changes(workspace)
+        return super().changes(workspace)
 
     def archive(
         self, workspace: str, packed: Packed

@@ -9,7 +9,7 @@ import structlog
 from gateway.config.model import ExecutorConfig
 from gateway.domain.archives import ArchiveBounds
 from gateway.domain.paths import LONGEST_PATH, WorkspacePath
-from gateway.executors.base import Archives, Executor, Health, Sandbox
+from gateway.executors.base import Archives, Changed, Executor, Health, Sandbox
 from gateway.executors.circuit import Circuit, State
 from gateway.executors.guarded_bodies import (
     GuardedArchive,
@@ -104,6 +104,10 @@ class Guarded(Executor):
 
         async with Call(self, "provision", sandbox.session_id, made, _as_it_is) as workspace:
             return workspace
+
+    def changes(self, workspace: str) -> AsyncIterator[Changed]:
+        """What the inner one notices: that is no call, and takes no slot."""
+        return self._inner.changes(workspace)
 
     def archive(
         self, workspace: str, packed: Packed

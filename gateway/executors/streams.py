@@ -29,12 +29,18 @@ class Wanted:
     """What of a file will most likely be read: *count* bytes from *first*; None: to its end.
 
     It only saves work at the backend: whatever an executor makes of it, the stream can give every
-    part of the file. *unless* names a version that needs no bytes at all.
+    part of the file. *unless* names a version that needs no bytes at all. Without *content* nobody
+    gets any of them: only what there is to be known is asked for.
     """
 
     first: int = 0
     count: int | None = None
     unless: str | None = None
+    content: bool = True
+
+    def downloads(self, version: str | None) -> bool:
+        """Whether bytes of that version go to whoever asks."""
+        return self.content and (self.unless is None or self.unless != version)
 
 
 EVERYTHING = Wanted()

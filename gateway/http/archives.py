@@ -2,7 +2,8 @@
 
 from aiohttp import HttpVersion11, web
 
-from gateway.domain.archives import Packing
+from gateway.domain.archives import Format, Packing
+from gateway.domain.errors import BadParameter
 from gateway.executors.streams import EVERYTHING, NOTHING, ArchiveStream, Wanted
 from gateway.http.conditions import etag_of
 from gateway.http.context import EXCHANGE
@@ -25,7 +26,24 @@ def archive_wanted(request: web.Request) -> Wanted:
     """What of an archive *request* will most likely read: nothing before it has been judged."""
     asked = wanted(request)
     is_judged = any(name in request.headers for name in _JUDGED)
-    return NOTHING if request.method == "HEAD" or (is_judged and asked == EVERYTHING) else asked
+    if request.method == "HEAD":
+        return Wanted(count=0, content=False)
+    return NOTHING if is_judged and asked == EVERYTHING else asked
+
+
+_FORMATS = {one.value: one for one in Format}
+
+
+def format_named(name: str | None, *, stored: bool, has_zstd: bool) -> Format:
+    """The format a client asks for, zip if it names none; raise `BadParameter`."""
+    found = Format.ZIP if name is None else _FORMATS.get(name)
+    if found is None:
+        raise BadParameter("format: must be zip, tar, tar.gz or tar.zst")
+    if found is Format.TAR_ZST and not has_zstd:
+        raise BadParameter("format: tar.zst needs workspace-gateway[zstd] on the server")
+    if stored and found not in (Format.ZIP, Format.TAR):
+        raise BadParameter("stored: only a zip or a tar can be")
+    return found
 
 
 async def send_archive(

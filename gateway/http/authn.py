@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from aiohttp import web
 
 from gateway.auth.authenticator import Authenticator, Credential
-from gateway.domain.errors import CredentialsRejected, ShuttingDown
+from gateway.domain.errors import CredentialsRejected, LinkNotFound, ShuttingDown
 from gateway.domain.model import Principal
 from gateway.http.addresses import Network, client_address
 from gateway.http.context import EXCHANGE
-from gateway.http.dialects.base import Dialect, Route
+from gateway.http.dialects.base import Dialect, Identify, Route
 from gateway.http.health import Lifecycle
 from gateway.http.throttle import Crowding, Throttle, address_bucket
 
@@ -38,20 +38,24 @@ class Gate:
         self._trusted_proxies = trusted_proxies
         self._lifecycle = lifecycle
 
-    async def admit(self, request: web.Request) -> Principal:
-        """The caller, who has to `leave`; raise `CredentialsRejected` or a `RetryLater`."""
+    async def admit(self, request: web.Request, identify: Identify | None = None) -> Principal:
+        """The caller, who has to `leave`; *identify* may tell who it is without a credential.
+
+        Raises `CredentialsRejected`, `LinkNotFound` or a `RetryLater`.
+        """
         if self._lifecycle.draining:
             raise ShuttingDown("shutting down; try another gateway", 1)
         address = address_bucket(client_address(request, self._trusted_proxies))
         self._failures.check(address)
         try:
-            principal = await self._identify(request)
-        except CredentialsRejected:
+            principal = await (identify or self.identify)(request)
+        except (CredentialsRejected, LinkNotFound):
             self._failures.take(address)
             raise
         exchange = request[EXCHANGE]
         exchange.key_id, exchange.org = principal.key_id, principal.org
-        self._requests.take(principal.key_id)
+        # Whoever uses its links does not use up a key's own rate.
+        self._requests.take(exchange.link_id or principal.key_id)
         self._crowding.enter(principal.org)
         return principal
 
@@ -59,13 +63,17 @@ class Gate:
         """The caller's request is done with."""
         self._crowding.leave(principal.org)
 
-    async def _identify(self, request: web.Request) -> Principal:
+    async def identify(self, request: web.Request) -> Principal:
+        """Whose the credential is; raise `CredentialsRejected` or `IdentityUnavailable`."""
         presented = credential(request)
         if presented is not None:
             return await self._authenticator.identify(presented)
         if self._anonymous is None:
             raise CredentialsRejected("missing")
         return self._anonymous
+
+
+GATE = web.AppKey("gate", Gate)
 
 
 class Endpoint:
@@ -79,7 +87,7 @@ class Endpoint:
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
         """Admit the caller, or raise what `Gate.admit` raises; then answer."""
-        principal = await self._gate.admit(request)
+        principal = await self._gate.admit(request, self.route.identify)
         try:
             return await self.route.handler(request, principal)
         finally:
@@ -87,7 +95,7 @@ class Endpoint:
 
     async def refuse(self, request: web.Request) -> web.StreamResponse:
         """Answer any other method; the router's own 405 would belong to no route or dialect."""
-        self._gate.leave(await self._gate.admit(request))
+        self._gate.leave(await self._gate.admit(request, self.route.identify))
         raise web.HTTPMethodNotAllowed(request.method, self._allowed)
 
 

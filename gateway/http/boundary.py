@@ -150,5 +150,6 @@ def _report(request: web.Request, exchange: Exchange) -> None:
         executor=exchange.executor,
         fallback=exchange.fallback,
         outcome=exchange.outcome,
+        **({} if exchange.link_id is None else {"link_id": exchange.link_id}),
         **(exchange.archive or {}),
     )

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -35,6 +35,8 @@ class Exchange:
     fallback: str | None = None
     outcome: Outcome = "ok"
     archive: Mapping[str, str | int | None] | None = None  # what only an archive's line tells
+    link_id: str | None = None
+    before_content: Callable[[], Awaitable[None]] | None = None  # may still become an error
 
     @property
     def trace_id(self) -> str | None:
@@ -68,5 +70,6 @@ def set_common_headers(response: web.StreamResponse, request_id: str) -> None:
     """Set the headers that every answer has."""
     response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers["Cache-Control"] = "private, no-cache"
+    response.headers["Referrer-Policy"] = "no-referrer"
     response.headers["Server"] = "workspace-gateway"
     response.headers["X-Request-ID"] = request_id

@@ -18,11 +18,16 @@ _FRESH_S = 1.0  # anybody may ask for readiness, as often as they like; executor
 
 
 class Lifecycle:
-    """How far the process is on its way out: serving, unready (still serving), draining."""
+    """How far the process is on its way out: serving, unready (still serving), draining.
+
+    *leaving* is set as soon as answers without an end have to end: then, and when another config
+    has come into force.
+    """
 
     def __init__(self) -> None:
         self.unready = False
         self.draining = False
+        self.leaving = False
 
 
 class HealthRoutes:

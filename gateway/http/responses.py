@@ -43,7 +43,7 @@ def wanted(request: web.Request) -> Wanted:
     held = _PLAIN_TAG.fullmatch(headers.get("If-None-Match", ""))
     unless = held[1] if held else None
     if request.method == "HEAD":
-        return Wanted(0, _SMALL, unless)
+        return Wanted(0, _SMALL, unless, content=False)
     asked = _PLAIN_RANGE.fullmatch(headers["Range"]) if "Range" in headers else None
     if asked is None:
         return Wanted(unless=unless) if unless else EVERYTHING
@@ -96,6 +96,9 @@ async def send_body(
 
     Where the *size* is unknown the end is proven by chunks, which HTTP/1.0 does not have.
     """
+    exchange = request[EXCHANGE]
+    if exchange.before_content is not None:
+        await exchange.before_content()
     if ranges is not None and len(ranges) > 1 and size is not None and stream.seekable:
         return await _send_parts(request, stream, Multipart(ranges, size, content_type), headers)
     headers["Content-Type"] = content_type

@@ -11,6 +11,7 @@ from gateway.domain.archives import ArchiveBounds, Packing
 from gateway.domain.errors import TooManyRequests
 from gateway.domain.model import Principal, Scope, SessionId
 from gateway.executors.streams import EVERYTHING, ArchiveStream, Packed, Wanted
+from gateway.service.events import Ledger
 from gateway.service.gitignore import own_ignores
 from gateway.service.made_archive import MadeArchive
 from gateway.service.selection import Selector
@@ -25,9 +26,15 @@ class Archives:
     """The use cases around archives of workspaces, of which *at_once* are served at a time."""
 
     def __init__(
-        self, sessions: Sessions, bounds: ArchiveBounds, archiver: Archiver, at_once: int
+        self,
+        sessions: Sessions,
+        ledger: Ledger,
+        bounds: ArchiveBounds,
+        archiver: Archiver,
+        at_once: int,
     ) -> None:
         self._sessions = sessions
+        self._ledger = ledger
         self._archiver = archiver
         self._room = at_once
         self.bounds = bounds
@@ -60,14 +67,22 @@ class Archives:
                     origin = f"{found.source}/{workspace.reference}"
                     plan = await self._archiver.plan(origin, packing, found.members)
                     found = MadeArchive(plan, found, self._archiver, owner, reading)
+                paths = [path.rooted for path in packing.paths]
                 audit.info(
                     "audit.archive",
                     key_id=principal.key_id,
                     org=principal.org,
                     session_id=workspace.session_id,
                     format=packing.format.value,
-                    paths=[path.rooted for path in packing.paths],
+                    paths=paths,
                 )
+                if wanted.downloads(found.entry.version):
+                    download = {
+                        "archive": packing.format.value,
+                        "paths": paths,
+                        "key_id": principal.key_id,
+                    }
+                    self._ledger.note_download(workspace.session_id, download)
                 yield found
 
     @contextmanager

@@ -13,6 +13,7 @@ from gateway.domain.errors import AgentNotFound, ScopeMissing, Unsupported
 from gateway.domain.model import Principal, Scope, SessionId
 from gateway.domain.records import Session
 from gateway.executors.base import Sandbox
+from gateway.service.events import Happened
 from gateway.service.placement import Placement
 from gateway.service.sessions import IDLE, PROVISIONING, WAITING, Sessions
 from gateway.store.base import Store
@@ -98,7 +99,7 @@ class Provisioning:
         await self._store.sessions.create(session)
         try:
             await self._store.events.append(
-                session.id, "session.created", {"status": session.status}
+                session.id, Happened.SESSION_CREATED, {"status": session.status}
             )
             try:
                 workspace = await executor.provision(sandbox)

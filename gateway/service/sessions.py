@@ -11,6 +11,7 @@ from gateway.domain.model import Principal, Scope, SessionId
 from gateway.domain.records import Session, SessionPage
 from gateway.executors.base import Executor
 from gateway.service.access import authorize
+from gateway.service.events import Happened
 from gateway.service.placement import Placement
 from gateway.store.base import Store
 
@@ -150,6 +151,6 @@ class Sessions:
         if not await self._store.sessions.update(before, after):
             return
         events = self._store.events
-        await events.append(after.id, "session.status_changed", {"status": after.status})
+        await events.append(after.id, Happened.STATUS_CHANGED, {"status": after.status})
         if after.status == IDLE:
-            await events.append(after.id, "workspace.available", {})
+            await events.append(after.id, Happened.WORKSPACE_AVAILABLE, {})

@@ -13,6 +13,7 @@ from gateway.domain.model import Entry, Kind, Principal, Scope, SessionId, rows_
 from gateway.domain.paths import WorkspacePath
 from gateway.domain.sizes import size_text
 from gateway.executors.streams import EVERYTHING, FileStream, Selection, Walk, Wanted
+from gateway.service.events import Ledger
 from gateway.service.sessions import Sessions
 
 audit = structlog.get_logger("audit")
@@ -41,8 +42,9 @@ class Listed:
 class Workspaces:
     """The use cases around workspace files."""
 
-    def __init__(self, sessions: Sessions, bounds: Bounds) -> None:
+    def __init__(self, sessions: Sessions, ledger: Ledger, bounds: Bounds) -> None:
         self._sessions = sessions
+        self._ledger = ledger
         self.bounds = bounds
 
     def open(
@@ -53,7 +55,9 @@ class Workspaces:
         wanted: Wanted = EVERYTHING,
     ) -> AbstractAsyncContextManager[FileStream]:
         """Open a file for download; raise `TooLarge` if it is over the limit, and all verdicts."""
-        return _Download(self._sessions, self.bounds, principal, session_id, path, wanted)
+        return _Download(
+            self._sessions, self._ledger, self.bounds, principal, session_id, path, wanted
+        )
 
     def listing(
         self, principal: Principal, session_id: SessionId, wanted: Listed
@@ -68,6 +72,7 @@ class _Download(AbstractAsyncContextManager[FileStream]):
     def __init__(
         self,
         sessions: Sessions,
+        ledger: Ledger,
         bounds: Bounds,
         principal: Principal,
         session_id: SessionId,
@@ -75,6 +80,7 @@ class _Download(AbstractAsyncContextManager[FileStream]):
         wanted: Wanted,
     ) -> None:
         self._sessions = sessions
+        self._ledger = ledger
         self._most = bounds.file
         self._principal = principal
         self._session_id = session_id
@@ -90,13 +96,17 @@ class _Download(AbstractAsyncContextManager[FileStream]):
         if size is not None and size > self._most:
             await self._opening.__aexit__(None, None, None)
             raise TooLarge(f"file exceeds maximum size limit ({size_text(self._most)})")
+        path = self._path.rooted
         audit.info(
             "audit.download",
             key_id=principal.key_id,
             org=principal.org,
             session_id=workspace.session_id,
-            path=self._path.rooted,
+            path=path,
         )
+        if self._wanted.downloads(stream.entry.version):
+            download = {"path": path, "key_id": principal.key_id}
+            self._ledger.note_download(workspace.session_id, download)
         return stream
 
     async def __aexit__(

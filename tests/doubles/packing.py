@@ -33,6 +33,10 @@ from gateway.http.health import Lifecycle
 from gateway.http.hosting import ConnectionServer, Hosted
 from gateway.service.access import authorize
 from gateway.service.archives import Archives
+from gateway.service.changes import Changes
+from gateway.service.events import Ledger
+from gateway.service.following import Following
+from gateway.service.links import Links
 from gateway.service.placement import Placement
 from gateway.service.provisioning import Provisioning
 from gateway.service.sessions import Sessions
@@ -127,9 +131,15 @@ async def packing_services(packer: Packer) -> AsyncIterator[Services]:
     """Every use case: archives of *packer*, files of an empty memory, no agent."""
     placement = Placement(Memory("memory"))
     sessions = Sessions(placement)
-    workspaces = Workspaces(sessions, Bounds(1 << 20, 1000, 32))
-    async with opened("sqlite://") as store:
-        yield Services(workspaces, packer, sessions, Provisioning(sessions, placement, {}, store))
+    async with opened("sqlite://") as store, Ledger.running(store.events) as ledger:
+        yield Services(
+            Workspaces(sessions, ledger, Bounds(1 << 20, 1000, 32)),
+            packer,
+            sessions,
+            Provisioning(sessions, placement, {}, store),
+            Links(store, sessions, {}),
+            Following(sessions, store.events, Changes(ledger)),
+        )
 
 
 @asynccontextmanager

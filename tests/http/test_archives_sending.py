@@ -67,6 +67,7 @@ async def test_an_archive_comes_with_the_headers_that_are_promised(
         "Content-Security-Policy": "sandbox; default-src 'none'",
         "X-Content-Type-Options": "nosniff",
         "Cache-Control": "private, no-cache",
+        "Referrer-Policy": "no-referrer",
         "Server": "workspace-gateway",
     }
     assert archive.prepared == [False]

@@ -95,6 +95,7 @@ async def test_without_one_good_key_everything_looks_alike(
                 "X-Workspace-Verdict": "credentials_rejected",
                 "X-Content-Type-Options": "nosniff",
                 "Cache-Control": "private, no-cache",
+                "Referrer-Policy": "no-referrer",
             }
 
 

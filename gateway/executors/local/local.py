@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from functools import partial
 from threading import Thread
 from typing import ClassVar, Literal, Self
 
@@ -15,6 +16,7 @@ from gateway.domain.paths import WorkspacePath
 from gateway.executors.base import (
     Archives,
     Capabilities,
+    Changed,
     Collected,
     Health,
     Links,
@@ -29,6 +31,7 @@ from gateway.executors.local.readahead import ListedWalk, LocalWalk
 from gateway.executors.local.recent import RecentListings, State
 from gateway.executors.local.root import Root
 from gateway.executors.local.walking import walk_batches
+from gateway.executors.local.watching import Watch
 from gateway.executors.streams import (
     EVERYTHING,
     FileStream,
@@ -43,6 +46,7 @@ from gateway.system.pool import Pool
 from gateway.system.resolver import Resolver, Wish, choose
 
 _READERS = 32  # wait for disks, not for the processor
+_WATCHED_LEVELS = 64
 _WALKERS = 4  # compete with the loop for the GIL
 
 
@@ -175,6 +179,11 @@ class Local(Plugin):
         workspace = sandbox.session_id
         await asyncio.wrap_future(self._readers.submit(self._root.make_session, workspace))
         return workspace
+
+    def changes(self, workspace: str) -> AsyncIterator[Changed]:
+        """What a walk now and then finds changed."""
+        walk = partial(self.walk, workspace, WorkspacePath.ROOT, depth=_WATCHED_LEVELS)
+        return Watch(self._root, workspace, walk, self._readers).changes()
 
     @asynccontextmanager
     async def archive(self, workspace: str, packed: Packed) -> AsyncIterator[Members]:

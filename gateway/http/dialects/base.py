@@ -17,19 +17,22 @@ from gateway.http.queries import Query
 MOST_PATHS = 100
 
 Handler = Callable[[web.Request, Principal], Awaitable[web.StreamResponse]]
+Identify = Callable[[web.Request], Awaitable[Principal]]
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
     """A route that only an authenticated caller reaches; HEAD comes with GET.
 
-    *template* is what the router matches, *name* what logs and metrics call it.
+    *template* is what the router matches, *name* what logs and metrics call it. *identify* tells
+    the caller by something else than a key or token.
     """
 
     name: str
     template: str
     handler: Handler
     method: str = "GET"
+    identify: Identify | None = None
 
     @property
     def methods(self) -> Sequence[str]:
@@ -70,9 +73,13 @@ def path_parameter(request: web.Request) -> WorkspacePath:
     """The file that the raw target names behind `/api/v1/sessions/{session_id}/files/`.
 
     It is taken from the raw target because the router's decoding loses bytes that are not UTF-8.
-    Raise `PathRefused`, for a directory's path (`d/`, `d/.`) too.
+    Raise `PathRefused`.
     """
-    raw = unquote_to_bytes(request.rel_url.raw_path.split("/", 6)[6])
+    return file_path(unquote_to_bytes(request.rel_url.raw_path.split("/", 6)[6]))
+
+
+def file_path(raw: bytes) -> WorkspacePath:
+    """The path of a file; raise `PathRefused`, for a directory's path (`d/`, `d/.`) too."""
     path = WorkspacePath.parse(raw)
     if raw.endswith((b"/", b"/.")) or not path.parts:
         raise PathRefused("invalid path: a file's path is needed")

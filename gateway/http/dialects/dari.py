@@ -18,6 +18,7 @@ from gateway.domain.errors import (
 from gateway.domain.model import Principal, Scope
 from gateway.domain.records import SessionPage
 from gateway.http.archives import archive_wanted, send_archive
+from gateway.http.authn import GATE
 from gateway.http.bodies import json_object
 from gateway.http.context import EXCHANGE
 from gateway.http.dialects.base import (
@@ -29,8 +30,10 @@ from gateway.http.dialects.base import (
 )
 from gateway.http.dialects.dari_session import new_session, session_object
 from gateway.http.errors import JSON
+from gateway.http.event_stream import last_event_id, send_events
 from gateway.http.queries import Query
 from gateway.service.archives import Archives
+from gateway.service.following import Following
 from gateway.service.provisioning import Provisioning
 from gateway.service.sessions import Sessions
 
@@ -51,10 +54,17 @@ class Dari(Dialect):
         NoWorkspace: 409,
     }
 
-    def __init__(self, archives: Archives, sessions: Sessions, provisioning: Provisioning) -> None:
+    def __init__(
+        self,
+        archives: Archives,
+        sessions: Sessions,
+        provisioning: Provisioning,
+        following: Following,
+    ) -> None:
         self._archives = archives
         self._sessions = sessions
         self._provisioning = provisioning
+        self._following = following
 
     def routes(self) -> Sequence[Route]:
         """Sessions, those of an agent, and the zip file."""
@@ -65,6 +75,11 @@ class Dari(Dialect):
                 "/v1/sessions/{session_id}/workspace.zip",
                 "/v1/sessions/{session_id:[^/]+}/workspace.zip",
                 self.download,
+            ),
+            Route(
+                "/v1/sessions/{session_id}/stream",
+                "/v1/sessions/{session_id:[^/]+}/stream",
+                self.stream,
             ),
             Route(*_OF_AGENT, self.list_of_agent),
             Route(*_OF_AGENT, self.create, method="POST"),
@@ -104,6 +119,17 @@ class Dari(Dialect):
             principal, session_id, packing, archive_wanted(request)
         ) as archive:
             return await send_archive(request, archive, packing, name, sized=False)
+
+    async def stream(self, request: web.Request, principal: Principal) -> web.StreamResponse:
+        """`GET …/stream`: the session's events, those behind `Last-Event-ID` first."""
+        session_id, after = session_id_parameter(request), last_event_id(request)
+
+        async def still_may() -> None:
+            caller = await request.config_dict[GATE].identify(request)
+            await self._following.workspace(caller, session_id)
+
+        async with self._following.events(principal, session_id, after) as events:
+            return await send_events(request, principal, events, still_may)
 
     def message(self, error: GatewayError) -> str:
         """In Dari's terms."""

@@ -1,12 +1,12 @@
 """Dari's session object: what a client may say of a new one, and what it is told of any."""
 
 import re
-from collections.abc import Callable, Mapping
-from typing import TypeVar
+from collections.abc import Mapping
 
 from gateway.domain.errors import BadParameter
 from gateway.domain.records import Session
 from gateway.http.bodies import shown
+from gateway.http.fields import boolean, check_names, is_storable, optional, text
 from gateway.service.provisioning import NewSession
 
 _FIELDS = frozenset(
@@ -18,25 +18,21 @@ _LONGEST_NAME = 256  # characters
 _LONGEST_VALUE = 4096
 _LONGEST_SECRET = 64 * 1024
 
-T = TypeVar("T")
-
 
 def new_session(body: Mapping[str, object]) -> NewSession:
     """What *body* says; raise `BadParameter` that names the first field that is wrong.
 
     null is the same as nothing. No value of a secret is ever repeated in an error.
     """
-    for name in body:
-        if name not in _FIELDS:
-            raise BadParameter(f"body: no field {shown(name)}")
+    check_names(body, _FIELDS)
     # For calls of a model, which are none of a gateway's: judged, and kept nowhere.
-    _optional(body, "llm_api_key", lambda at, value: _text(at, value, _LONGEST_SECRET))
+    optional(body, "llm_api_key", lambda at, value: text(at, value, _LONGEST_SECRET))
     return NewSession(
-        name=_optional(body, "name", _name),
-        storage_binding_id=_optional(body, "storage_binding_id", _name),
-        metadata=_optional(body, "metadata", _metadata) or {},
-        secrets=_optional(body, "secrets", _secrets) or {},
-        internet_access=_optional(body, "internet_access", _boolean),
+        name=optional(body, "name", _name),
+        storage_binding_id=optional(body, "storage_binding_id", _name),
+        metadata=optional(body, "metadata", _metadata) or {},
+        secrets=optional(body, "secrets", _secrets) or {},
+        internet_access=optional(body, "internet_access", boolean),
     )
 
 
@@ -57,27 +53,22 @@ def session_object(session: Session) -> dict[str, object]:
     }
 
 
-def _optional(body: Mapping[str, object], name: str, parse: Callable[[str, object], T]) -> T | None:
-    value = body.get(name)
-    return None if value is None else parse(name, value)
-
-
 def _metadata(at: str, value: object) -> dict[str, str]:
     found = {}
-    for name, text in _mapping(at, value).items():
-        if not 0 < len(name) <= _LONGEST_NAME or not _is_storable(name):
+    for name, given in _mapping(at, value).items():
+        if not 0 < len(name) <= _LONGEST_NAME or not is_storable(name):
             raise BadParameter(f"{at}: names must have 1 to {_LONGEST_NAME} characters, none a NUL")
-        found[name] = _text(f"{at}.{shown(name)[1:-1]}", text, _LONGEST_VALUE, least=0)
+        found[name] = text(f"{at}.{shown(name)[1:-1]}", given, _LONGEST_VALUE, least=0)
     return found
 
 
 def _secrets(at: str, value: object) -> dict[str, str]:
     found = {}
-    for name, text in _mapping(at, value).items():
+    for name, given in _mapping(at, value).items():
         # Not repeated: somebody may have taken the name's place for the value's.
         if len(name) > _LONGEST_NAME or _SECRET_NAME.fullmatch(name) is None:
             raise BadParameter(f"{at}: names must match ^[A-Z_][A-Z0-9_]*$")
-        found[name] = _text(f"{at}.{name}", text, _LONGEST_SECRET)
+        found[name] = text(f"{at}.{name}", given, _LONGEST_SECRET)
     return found
 
 
@@ -90,24 +81,4 @@ def _mapping(at: str, value: object) -> Mapping[str, object]:
 
 
 def _name(at: str, value: object) -> str:
-    return _text(at, value, _LONGEST_NAME)
-
-
-def _text(at: str, value: object, most: int, least: int = 1) -> str:
-    if not isinstance(value, str):
-        raise BadParameter(f"{at}: must be a string")
-    if not least <= len(value) <= most:
-        raise BadParameter(f"{at}: must have {least} to {most} characters")
-    if not _is_storable(value):
-        raise BadParameter(f"{at}: must not hold a NUL character or half a surrogate pair")
-    return value
-
-
-def _boolean(at: str, value: object) -> bool:
-    if not isinstance(value, bool):
-        raise BadParameter(f"{at}: must be true or false")
-    return value
-
-
-def _is_storable(text: str) -> bool:
-    return "\0" not in text and not any("\ud800" <= char <= "\udfff" for char in text)
+    return text(at, value, _LONGEST_NAME)

@@ -4,10 +4,9 @@ from collections.abc import Sequence
 
 from aiohttp import web
 
-from gateway.domain.archives import Format, Packing, apart
-from gateway.domain.errors import BadParameter
+from gateway.domain.archives import Packing, apart
 from gateway.domain.model import Principal
-from gateway.http.archives import archive_wanted, send_archive
+from gateway.http.archives import archive_wanted, format_named, send_archive
 from gateway.http.dialects.base import (
     Dialect,
     Route,
@@ -18,8 +17,6 @@ from gateway.http.dialects.base import (
 from gateway.http.queries import Query
 from gateway.service.archives import Archives
 from gateway.service.provisioning import Provisioning
-
-_FORMATS = {one.value: one for one in Format}
 
 
 class Native(Dialect):
@@ -65,9 +62,8 @@ class Native(Dialect):
             return await send_archive(request, archive, packing, name, sized=False)
 
     def _packing(self, query: Query) -> Packing:
-        form, stored = self._format(query.text("format")), query.boolean("stored")
-        if stored and form not in (Format.ZIP, Format.TAR):
-            raise BadParameter("stored: only a zip or a tar can be")
+        stored = query.boolean("stored")
+        form = format_named(query.text("format"), stored=stored, has_zstd=self._has_zstd)
         return Packing(
             format=form,
             paths=apart(directories(query, rooted_directory)),
@@ -75,11 +71,3 @@ class Native(Dialect):
             gitignore=query.boolean("gitignore"),
             stored=stored,
         )
-
-    def _format(self, name: str | None) -> Format:
-        found = Format.ZIP if name is None else _FORMATS.get(name)
-        if found is None:
-            raise BadParameter("format: must be zip, tar, tar.gz or tar.zst")
-        if found is Format.TAR_ZST and not self._has_zstd:
-            raise BadParameter("format: tar.zst needs workspace-gateway[zstd] on the server")
-        return found

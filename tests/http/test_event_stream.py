@@ -1,0 +1,212 @@
+"""The stream of a session's events, as clients of Server-Sent Events read it."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from httpx_sse import EventSource, ServerSentEvent, aconnect_sse
+
+from tests.gateways import AUTH, KEY, Gateway, key_entry, plant, running
+from tests.wire import Wire, ask, head
+
+SCOPES = ["files:read", "archives:read", "sessions:read"]
+STREAM = "/v1/sessions/s1/stream"
+WATCHED_S = 2.5  # until a new watch has looked for the first time
+
+
+def config(*keys: dict[str, Any], **sections: Any) -> dict[str, Any]:
+    return {"auth": {"keys": list(keys) or [key_entry(scopes=SCOPES)]}, **sections}
+
+
+@pytest.fixture
+async def gateway(root: Path) -> AsyncIterator[Gateway]:
+    plant(root, {"s1/a.txt": b"content"})
+    async with running(root, config()) as gateway:
+        yield gateway
+
+
+@asynccontextmanager
+async def streamed(port: int, **headers: str) -> AsyncIterator[EventSource]:
+    """The stream, as an unmodified client has it."""
+    url = f"http://127.0.0.1:{port}{STREAM}"
+    async with (
+        httpx.AsyncClient(headers={"X-API-Key": KEY, **headers}, timeout=30) as client,
+        aconnect_sse(client, "GET", url) as source,
+    ):
+        yield source
+
+
+async def first(source: EventSource, count: int) -> list[ServerSentEvent]:
+    found: list[ServerSentEvent] = []
+    async with asyncio.timeout(30):
+        async for event in source.aiter_sse():
+            found.append(event)
+            if len(found) == count:
+                break
+    return found
+
+
+async def test_a_download_is_told_to_whoever_follows(gateway):
+    async with streamed(gateway.port) as source:
+        await gateway.file("a.txt")
+        await gateway.file("a.txt", method="HEAD")
+        (event,) = await first(source, 1)
+
+    assert (event.id, event.event) == ("1", "workspace.downloaded")
+    assert event.json() == {"downloads": [{"path": "/a.txt", "key_id": "test"}]}
+
+
+async def test_archives_are_told_and_what_the_client_had_already_is_not(gateway):
+    etag = (await gateway.file("a.txt", method="HEAD")).header("ETag")
+    async with streamed(gateway.port) as source:
+        assert (await gateway.file("a.txt", f"If-None-Match: {etag}")).status == 304
+        await gateway.ask("/v1/sessions/s1/workspace.zip")
+        (event,) = await first(source, 1)
+
+    assert event.json() == {"downloads": [{"archive": "zip", "paths": ["/"], "key_id": "test"}]}
+
+
+async def test_many_downloads_are_one_event(gateway):
+    async with streamed(gateway.port) as source:
+        await asyncio.gather(*(gateway.file("a.txt") for _ in range(50)))
+        events = await first(source, 1)
+
+    told = events[0].json()
+    assert len(told["downloads"]) == 20
+    assert told["more"] <= 30
+
+
+async def test_changes_are_told_within_bounds_and_never_from_outside(gateway, root):
+    outside = plant(root.parent / "outside", {"secret": b"x"})
+    plant(root, {"s1/link": str(outside), "s1/deep/": None})
+    async with streamed(gateway.port) as source:
+        await asyncio.sleep(WATCHED_S)
+        plant(outside, {"other": b"y"})
+        plant(root, {"s1/deep/new": b"1", "s1/a.txt": b"changed", b"s1/odd\xff": b""})
+        (event,) = await first(source, 1)
+        plant(root, {f"s1/many/{number:03}": b"" for number in range(150)})
+        (many,) = await first_of_next(gateway, event)
+
+    assert event.event == "workspace.changed"
+    assert event.json() == {"paths": ["/a.txt", "/deep/new", "/odd\uefff"]}
+    paths = many.json()
+    assert (len(paths["paths"]), paths["more"]) == (100, 51)
+
+
+async def first_of_next(gateway: Gateway, event: ServerSentEvent) -> list[ServerSentEvent]:
+    async with streamed(gateway.port, **{"Last-Event-ID": event.id}) as source:
+        return await first(source, 1)
+
+
+async def test_followers_of_one_session_do_not_multiply_its_changes(gateway, root):
+    async with streamed(gateway.port) as one, streamed(gateway.port) as other:
+        await asyncio.sleep(WATCHED_S)
+        plant(root, {"s1/b": b""})
+        assert (await first(one, 1))[0].id == (await first(other, 1))[0].id == "1"
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(2):
+                await first_of_next(gateway, ServerSentEvent(id="1"))
+
+
+async def test_a_client_goes_on_behind_the_last_event_it_has(gateway, root):
+    for _ in range(3):
+        await gateway.file("a.txt")
+        await asyncio.sleep(1.2)
+    async with streamed(gateway.port) as source:
+        everything = await first(source, 3)
+    async with streamed(gateway.port, **{"Last-Event-ID": "2"}) as source:
+        (rest,) = await first(source, 1)
+
+    assert [event.id for event in everything] == ["1", "2", "3"]
+    assert (rest.id, rest.data) == ("3", everything[2].data)
+
+
+async def test_events_outlive_the_process(root):
+    plant(root, {"s1/a.txt": b"content"})
+    async with running(root, config()) as gateway:
+        await gateway.file("a.txt")
+    async with running(root, config()) as gateway, streamed(gateway.port) as source:
+        (event,) = await first(source, 1)
+
+    assert event.event == "workspace.downloaded"
+
+
+async def test_a_draining_gateway_ends_streams_cleanly_and_first(root):
+    plant(root, {"s1/a.txt": b"content"})
+    async with running(root, config(server={"drain": "30s"})) as gateway:
+        wire = await Wire.connect(gateway.port)
+        await wire.send(head(STREAM, AUTH))
+        await wire.reader.readuntil(b"\r\n\r\n")
+        began = asyncio.get_running_loop().time()
+    async with wire:
+        data, end = await wire.rest()
+    took = asyncio.get_running_loop().time() - began
+
+    assert (data, end) == (b"0\r\n\r\n", "closed")
+    assert took < 5
+
+
+async def test_a_stream_ends_with_the_permission_for_it(root):
+    plant(root, {"s1/a.txt": b"content"})
+    end = (datetime.now(UTC) + timedelta(seconds=2)).isoformat()
+    async with (
+        running(root, config(key_entry(scopes=SCOPES, expires=end))) as gateway,
+        await Wire.connect(gateway.port) as wire,
+    ):
+        await wire.send(head(STREAM, AUTH))
+        answer = await asyncio.wait_for(wire.answer(), 5)
+
+    assert (answer.status, answer.complete) == (200, True)
+
+
+async def test_head_says_what_get_would(gateway):
+    answer = await ask(gateway.port, STREAM, AUTH, method="HEAD")
+
+    assert answer.status == 200
+    assert answer.header("Content-Type") == "text/event-stream"
+    assert answer.header("Cache-Control") == "private, no-cache"
+
+
+@pytest.mark.parametrize(
+    ("target", "lines", "status"),
+    [
+        (STREAM, (AUTH, "Last-Event-ID: x"), 400),
+        (STREAM, (AUTH, "Last-Event-ID: -1"), 400),
+        (STREAM, (AUTH, f"Last-Event-ID: {'9' * 19}"), 400),
+        ("/v1/sessions/none/stream", (AUTH,), 404),
+        ("/v1/sessions/..%2fs1/stream", (AUTH,), 404),
+        (STREAM, (), 401),
+    ],
+)
+async def test_what_cannot_be_followed_is_refused(gateway, target, lines, status):
+    for method in ("GET", "HEAD"):
+        assert (await ask(gateway.port, target, *lines, method=method)).status == status
+
+
+async def test_other_methods_are_refused(gateway):
+    answer = await gateway.ask(STREAM, method="POST")
+
+    assert (answer.status, answer.header("Allow")) == (405, "GET,HEAD")
+
+
+async def test_another_organisation_may_not_have_all_streams(root):
+    plant(root, {"s1/a.txt": b"content"})
+    other = key_entry("sk_test_other", id="other", org="umbrella", scopes=SCOPES)
+    limits = {"streams_at_once": 2}
+    async with running(root, config(key_entry(scopes=SCOPES), other, limits=limits)) as gateway:
+        async with streamed(gateway.port), streamed(gateway.port):
+            third = await ask(gateway.port, STREAM, AUTH)
+            async with streamed(gateway.port, **{"X-API-Key": "sk_test_other"}) as source:
+                elsewhere = source.response.status_code
+            files = await gateway.file("a.txt")
+        await asyncio.sleep(0.3)
+        async with streamed(gateway.port) as source:
+            again = source.response.status_code
+
+    assert third.status == 429
+    assert [elsewhere, files.status, again] == [200, 200, 200]
