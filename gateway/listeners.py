@@ -11,7 +11,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from typing import NamedTuple
 
-from gateway.config.model import Config, Server
+from gateway.config.model import Config
+from gateway.config.server import Server
 
 BACKLOG = 1024
 

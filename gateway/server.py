@@ -12,7 +12,8 @@ import uvloop
 
 from gateway.app import wired
 from gateway.config.errors import ConfigError
-from gateway.config.model import Config, Server
+from gateway.config.model import Config
+from gateway.config.server import Server
 from gateway.domain.errors import GatewayError
 from gateway.http.connection import Timeouts
 from gateway.http.health import Lifecycle

@@ -9,7 +9,8 @@ from pydantic import BaseModel, ValidationError
 from gateway.cli.exits import Exit
 from gateway.config.errors import ConfigError, Problem
 from gateway.config.load import default_data, from_mapping, load
-from gateway.config.model import Config, Server
+from gateway.config.model import Config
+from gateway.config.server import Server
 from gateway.config.store_url import IN_MEMORY
 from gateway.config.wording import say
 from gateway.executors.registry import executor_class, executor_types

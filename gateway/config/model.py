@@ -16,25 +16,18 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from gateway.config.dialects import Agent, Dialects
 from gateway.config.jwt import Jwt
 from gateway.config.secret import Secret
+from gateway.config.section import Section, Text
+from gateway.config.server import Server
 from gateway.config.store_url import IN_MEMORY, StoreUrl, sqlite_url, state_file
-from gateway.config.units import Duration, Instant, Mode, Network, Size, Timeout
+from gateway.config.units import Instant, Size, Timeout
 from gateway.domain.model import Scope
 
-Port = Annotated[int, Field(ge=0, le=65535)]
-Text = Annotated[str, StringConstraints(min_length=1)]
 KeyId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
-_LONGEST_SOCKET_PATH = 107  # bytes that fit into sun_path with the NUL behind them
-PublicUrl = Annotated[
-    str,
-    StringConstraints(
-        pattern=r"^https?://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\])(:[0-9]{1,5})?(/[A-Za-z0-9._~-]+)*$"
-    ),
-]
 ExecutorName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
 AgentId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,127}$")]
-SecretName = Annotated[str, StringConstraints(pattern=r"^[A-Z_][A-Z0-9_]*$")]
 
 
 def _digest(text: str) -> str:
@@ -44,61 +37,6 @@ def _digest(text: str) -> str:
             "digest", "must be the key's SHA-256 as 64 hex digits: workspace-gateway keys hash"
         )
     return text.lower()
-
-
-def _socket_path(path: str) -> str:
-    if len(path.encode("utf-8", "surrogateescape")) > _LONGEST_SOCKET_PATH:
-        raise PydanticCustomError("socket_path", "must have at most 107 bytes (unix(7))")
-    if "\0" in path:
-        raise PydanticCustomError("socket_path", "must not contain a NUL character")
-    return path
-
-
-def _sandbox_path(path: str) -> str:
-    first, *parts = path.split("/")
-    if first or not parts or {"", ".", ".."}.intersection(parts):
-        message = "must be an absolute path such as /workspace, without a slash at its end"
-        raise PydanticCustomError("sandbox_path", message)
-    return path
-
-
-class Section(BaseModel):
-    """A part of the config: frozen, and every key must be known."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Admin(Section):
-    """The listener for metrics and health."""
-
-    host: Text = "127.0.0.1"
-    port: Port = 9090
-
-
-class Offload(Section):
-    """The proxy in front sends files by itself."""
-
-    prefix: Annotated[str, StringConstraints(pattern=r"^/([A-Za-z0-9_-]+/)+$")]
-
-
-class Server(Section):
-    """How the gateway listens, and how long it waits for whom."""
-
-    host: Text = "127.0.0.1"
-    port: Port = 8080
-    socket: Annotated[Text, AfterValidator(_socket_path)] | None = None
-    socket_mode: Mode = "0660"
-    workers: int = Field(default=1, ge=1)
-    public_url: PublicUrl | None = None
-    trusted_proxies: tuple[Network, ...] = ()
-    offload: Offload | None = None
-    admin: Admin | None = None
-    header_timeout: Timeout = 10.0
-    keepalive_timeout: Timeout = 75.0
-    idle_timeout: Timeout = 60.0
-    min_rate: Size = 1024
-    grace: Duration = 2.0
-    drain: Duration = 60.0
 
 
 class Key(Section):
@@ -164,28 +102,6 @@ class Store(Section):
         return sqlite_url(state_file()) if self.url is None else self.url
 
 
-class Shannon(Section):
-    """Nothing to set: what its documentation says."""
-
-
-class Dari(Section):
-    """Nothing to set: what its documentation says."""
-
-
-class Blackbox(Section):
-    """*root* is where its clients believe the workspace to be."""
-
-    root: Annotated[str, AfterValidator(_sandbox_path)] = "/vercel/sandbox"
-
-
-class Dialects(Section):
-    """The published APIs that are spoken."""
-
-    shannon: Shannon = Shannon()
-    dari: Dari = Dari()
-    blackbox: Blackbox = Blackbox()
-
-
 class Timeouts(Section):
     """How long the gateway waits for an executor: until it is connected, until its answer begins,
     between two pieces of the answer, and for all of it.
@@ -236,21 +152,6 @@ class Sessions(Section):
     """Which sessions there are: every directory (open), or those that are registered (strict)."""
 
     register_: Literal["open", "strict"] = Field(default="open", alias="register")
-
-
-class AgentSandbox(Section):
-    """What a session of the agent has unless it says otherwise, and which secrets may reach it."""
-
-    internet_access: bool = False
-    secrets: tuple[SecretName, ...] = ()
-
-
-class Agent(Section):
-    """An agent at its active version; *executor* has the workspaces, or None: by placement."""
-
-    version: Text
-    executor: str | None = None
-    sandbox: AgentSandbox = AgentSandbox()
 
 
 def _without_placement(schema: dict[str, Any]) -> None:

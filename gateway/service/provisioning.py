@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import structlog
 
-from gateway.config.model import Agent
+from gateway.config.dialects import Agent
 from gateway.domain.errors import AgentNotFound, ScopeMissing, Unsupported
 from gateway.domain.model import Principal, Scope, SessionId
 from gateway.domain.records import Session

@@ -9,8 +9,9 @@ from pydantic import AfterValidator, model_validator
 from pydantic_core import PydanticCustomError
 from yarl import URL
 
-from gateway.config.model import ExecutorConfig, Section
+from gateway.config.model import ExecutorConfig
 from gateway.config.secret import Secret
+from gateway.config.section import Section
 from gateway.executors.engines.hybrid_vsock import HybridVsockConnector
 
 _LOCAL = URL("http://localhost")

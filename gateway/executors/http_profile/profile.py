@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, JsonValue, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
-from gateway.config.model import Section
+from gateway.config.section import Section
 from gateway.executors.base import Proof
 from gateway.executors.http_profile.pointer import MISSING, Pointer, found
 from gateway.executors.http_profile.request import HeaderName, Request

@@ -8,7 +8,7 @@ from urllib.parse import quote
 from pydantic import AfterValidator, JsonValue, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
-from gateway.config.model import Section
+from gateway.config.section import Section
 from gateway.executors.engines.rest import Ask
 
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")

@@ -7,20 +7,12 @@ from glob import glob
 import pytest
 
 from gateway.cli.config_file import ExecutorModels
+from gateway.config.dialects import Blackbox, Dialects
 from gateway.config.jwt import Jwt
 from gateway.config.load import default_data, default_text, from_mapping, load
 from gateway.config.marked_yaml import read_text
-from gateway.config.model import (
-    Auth,
-    Blackbox,
-    Config,
-    Dialects,
-    Limits,
-    Server,
-    Sessions,
-    Spool,
-    config_model,
-)
+from gateway.config.model import Auth, Config, Limits, Sessions, Spool, config_model
+from gateway.config.server import Server
 
 CONFIG = os.path.join(os.path.dirname(__file__), "../../../config")
 EXAMPLES = sorted(glob(os.path.join(CONFIG, "examples", "*.yaml")))
