@@ -43,8 +43,7 @@ async def test_an_archive_is_made_to_its_end_when_its_reader_leaves(
     with command(tmp_path, root, packing()) as process:
         connection = await wire.Wire.connect(process.port)
         await connection.send(head(target, AUTH))
-        await logged(process, "audit.archive")
-        await asyncio.sleep(0.05)
+        await eventually(lambda: [*Path(f"{root}.spool").glob("part-*")])
         await connection.__aexit__()
         (left,) = await logged(process, "http_request")
         await asyncio.wait_for(made(process), 20)
