@@ -26,12 +26,8 @@ Port = Annotated[int, Field(ge=0, le=65535)]
 Text = Annotated[str, StringConstraints(min_length=1)]
 KeyId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
 _LONGEST_SOCKET_PATH = 107  # bytes that fit into sun_path with the NUL behind them
-PublicUrl = Annotated[
-    str,
-    StringConstraints(
-        pattern=r"^https?://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\])(:[0-9]{1,5})?(/[A-Za-z0-9._~-]+)*$"
-    ),
-]
+_PUBLIC_URL = r"^https?://[A-Za-z0-9.:\[\]-]+(/[A-Za-z0-9._~-]+)*$"
+PublicUrl = Annotated[str, StringConstraints(pattern=_PUBLIC_URL)]
 ExecutorName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
 AgentId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,127}$")]
 SecretName = Annotated[str, StringConstraints(pattern=r"^[A-Z_][A-Z0-9_]*$")]
