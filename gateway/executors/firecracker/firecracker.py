@@ -10,7 +10,7 @@ from pydantic_core import PydanticCustomError
 
 from gateway.config.model import ExecutorConfig, Timeouts
 from gateway.config.units import Size
-from gateway.domain.errors import GatewayError, ProtocolFault, StreamBroken, TooLarge
+from gateway.domain.errors import GatewayError, ProtocolFault, StreamBroken, TooLarge, Unsupported
 from gateway.domain.model import Entry, Kind
 from gateway.domain.paths import WorkspacePath
 from gateway.executors.base import (
@@ -29,7 +29,7 @@ from gateway.executors.engines.tar_tree import Place
 from gateway.executors.engines.walking import DirectoryWalk
 from gateway.executors.firecracker.calls import Calls
 from gateway.executors.firecracker.envelope import Envelope
-from gateway.executors.firecracker.packing import Noting, TooMuch, tar_in
+from gateway.executors.firecracker.packing import Noting, tar_in
 from gateway.executors.firecracker.pages import TreeWalk, past_excluded
 from gateway.executors.streams import (
     EVERYTHING,
@@ -175,7 +175,7 @@ class Firecracker(Plugin):
             for path in packed.packing.paths:
                 try:
                     await self._pack(workspace, path, packed, stream)
-                except TooMuch:
+                except Unsupported:
                     async with self._archived(workspace, packed):  # `TooLarge` is for everybody
                         raise
             yield await stream.members(self.name)

@@ -18,18 +18,14 @@ _MOST_NOTED: Final = 64 * 1024  # bytes
 _TOO_LARGE: Final = "there is more than the executor can pack"
 
 
-class TooMuch(Unsupported):
-    """What lies there is too large for one answer."""
-
-
 async def tar_in(reply: Reply, most: int) -> AsyncIterator[bytes]:
     """The bytes of the tar in *reply*, to the proof that these are all.
 
-    Raises what `Executor.walk` raises, and `TooMuch`.
+    Raises what `Executor.walk` raises; `Unsupported` for more than *most* bytes.
     """
     if reply.content_type != "application/json":
         raise ProtocolFault("the executor's answer is not JSON")
-    envelope = Envelope("stdout", most, TooMuch(_TOO_LARGE))
+    envelope = Envelope("stdout", most, Unsupported(_TOO_LARGE))
     envelope.expect(reply.length)
     start: bytes | None = b""
     async for text in reply.chunks():
@@ -50,7 +46,7 @@ async def tar_in(reply: Reply, most: int) -> AsyncIterator[bytes]:
 
 def _judge(word: bytes) -> None:
     if word == b"large":
-        raise TooMuch(_TOO_LARGE)
+        raise Unsupported(_TOO_LARGE)
     if word != b"tar":
         raise verdict(word.decode("ascii", "replace"), NotADirectory(NO_DIRECTORY))
 
