@@ -12,7 +12,10 @@ COMMANDS: Table = {
     "demo": ("gateway.cli.demo:demo", "Run the gateway on a sample workspace."),
     "check": ("gateway.cli.check:check", "Report every problem of a config."),
     "config": ("gateway.cli.config_command:config", "Print the schema, a config, a start."),
-    "keys": ("gateway.cli.keys:keys", "Make API keys, or hash those you have."),
+    "keys": (
+        "gateway.cli.keys:keys",
+        "Make API keys, keep or end them, or hash those you have.",
+    ),
     "sessions": ("gateway.cli.sessions:sessions", "Register sessions, or forget them."),
 }
 

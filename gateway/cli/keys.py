@@ -19,7 +19,7 @@ from gateway.domain.records import StoredKey
 
 @click.group()
 def keys() -> None:
-    """Make API keys, keep them in a store, or hash those you have."""
+    """Make API keys, keep or end them, or hash those you have."""
 
 
 def _store_option(help_text: str, *, required: bool = True) -> Callable[[Command], Command]:

@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import Mapping
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
@@ -64,12 +65,17 @@ class Links:
         """Make a link, which ends with its maker's key if that is earlier.
 
         Whether the file is there is seen when the link is used. Raises `ScopeMissing`, also for who
-        has no key that could be looked at again, and what `Sessions.workspace` raises.
+        has no key that could be looked at again, and what `Sessions.workspace` and `enter` raise.
         """
         principal.require(Scope.LINKS_WRITE)
         workspace = await self._sessions.workspace(principal, reference, _scope(target))
         if await self._maker(principal.key_id, principal.org) != principal:
             raise ScopeMissing("links can be made with a key only")
+        # Or a session that is another's would be told from one that is not there.
+        async with AsyncExitStack() as stack:
+            walk = workspace.executor.walk(workspace.reference, WorkspacePath.ROOT, depth=1)
+            await self._sessions.enter(workspace, walk)
+            stack.push_async_exit(walk)
         now = datetime.now(UTC).replace(microsecond=0)
         expires_at = now + timedelta(seconds=expires_in_s)
         if principal.expires is not None:

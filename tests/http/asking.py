@@ -9,7 +9,7 @@ from tests.gateways import Gateway, key_entry
 from tests.wire import Answer, Wire, head
 
 ACME, GLOBEX, ANA = "sk_acme", "sk_globex", "sk_ana"
-EVERYTHING = ["sessions:read", "sessions:write", "files:read", "archives:read"]
+EVERYTHING = ["sessions:read", "sessions:write", "files:read", "archives:read", "links:write"]
 SESSIONS = "/v1/agents/agt_123/sessions"
 
 

@@ -13,7 +13,7 @@ from gateway.http.dialects.base import Route
 from tests.doubles.packing import Packer, packing_services
 from tests.gateways import Gateway, config_for, plant, running
 from tests.http.asking import ACME, GLOBEX, SESSIONS, created, read, send, with_agents
-from tests.wire import Answer
+from tests.wire import Answer, Wire
 
 MOMENTARY = {"X-Request-ID", "Date"}
 
@@ -32,6 +32,13 @@ OF_ALL: dict[tuple[str, str], str] = {
     ("GET", "/v1/sessions"): "/v1/sessions",
     ("GET", "/v1/agents/{agent_id}/sessions"): SESSIONS,
     ("POST", "/v1/agents/{agent_id}/sessions"): SESSIONS,
+}
+# What a table of plain requests cannot say: each has a test of its own below.
+OF_THEIR_OWN = {
+    ("GET", "/v1/sessions/{session_id}/stream"),
+    ("POST", "/api/v1/sessions/{session_id}/links"),
+    ("DELETE", "/api/v1/links/{link_id}"),
+    ("GET", "/d/{ticket}"),
 }
 ASKED = [
     (method, target, foreign)
@@ -69,7 +76,11 @@ async def test_every_route_has_a_row(root: Path) -> None:
             route for dialect in dialects(config_for(root), services) for route in dialect.routes()
         ]
 
-    assert {(route.method, route.name) for route in routes} == {*OF_A_SESSION, *OF_ALL}
+    assert {(route.method, route.name) for route in routes} == {
+        *OF_A_SESSION,
+        *OF_ALL,
+        *OF_THEIR_OWN,
+    }
 
 
 @pytest.mark.parametrize(("method", "target", "foreign"), ASKED)
@@ -102,6 +113,34 @@ async def test_a_foreign_session_is_told_from_an_unknown_one_only_where_that_is_
     assert answers["sess_unknown"] == answers["s1"]
     assert (answers[theirs] == answers["s1"]) is (foreign == 404)
     assert answers[theirs][0] == foreign
+
+
+async def test_nobody_follows_what_happens_to_anothers_session(scene: Scene) -> None:
+    target = "/v1/sessions/{}/stream"
+    for method in ("GET", "HEAD"):
+        foreign = await read(scene.gateway, target.format(scene.globex), ACME, method)
+        unknown = await read(scene.gateway, target.format("sess_unknown"), ACME, method)
+
+        assert (foreign.status, unknown.status) == (403, 404)
+
+
+async def test_nobody_makes_or_revokes_anothers_links(scene: Scene) -> None:
+    async def made(session: str, key: str) -> Answer:
+        target = f"/api/v1/sessions/{session}/links"
+        return await send(scene.gateway, target, {"path": "a"}, key=key)
+
+    link = (await made(scene.globex, GLOBEX)).json
+    foreign, unknown = await made(scene.globex, ACME), await made("sess_unknown", ACME)
+    revoked, missing = [
+        await read(scene.gateway, f"/api/v1/links/{link_id}", ACME, "DELETE")
+        for link_id in (link["id"], "lnk_unknown")
+    ]
+
+    assert told(foreign) == told(unknown)
+    assert told(revoked) == told(missing)
+    assert foreign.status == revoked.status == 404
+    async with await Wire.connect(scene.gateway.port) as wire:
+        assert (await wire.ask(link["url"])).body == b"globex's"
 
 
 @pytest.mark.parametrize("target", ["/v1/sessions", SESSIONS])
