@@ -13,6 +13,7 @@ import pytest
 from gateway.archive.helpers import Helpers
 from gateway.domain.archives import Format
 from gateway.system import helper as system
+from tests.unit.archive.processes import children, lives, started
 from tests.unit.archive.spools import CHECKOUT, descriptors
 from tests.unit.archive.trees import archive, opened, plan_of, text, write
 
@@ -22,33 +23,6 @@ def root(tmp_path: Path) -> Path:
     path = tmp_path / "tree"
     write(path, {b"%03d" % number: text(number, 50_000) for number in range(200)})
     return path
-
-
-def children() -> set[int]:
-    """The processes that this one has started and that live."""
-    pids = set()
-    for task in os.listdir("/proc/self/task"):
-        try:
-            found = Path(f"/proc/self/task/{task}/children").read_text()
-        except FileNotFoundError:
-            continue
-        pids |= {int(pid) for pid in found.split() if _lives(int(pid))}
-    return pids
-
-
-def _lives(pid: int) -> bool:
-    try:
-        return b") Z " not in Path(f"/proc/{pid}/stat").read_bytes()
-    except FileNotFoundError:
-        return False
-
-
-async def started(count: int, before: set[int]) -> set[int]:
-    """The helpers, once there are so many."""
-    async with asyncio.timeout(10):
-        while len(children() - before) != count:
-            await asyncio.sleep(0.01)
-    return children() - before
 
 
 async def test_archives_come_right_while_helpers_are_killed(root: Path, tmp_path: Path) -> None:
@@ -130,7 +104,7 @@ import asyncio, os, signal, sys
 from pathlib import Path
 from gateway.archive.helpers import Helpers
 from gateway.domain.archives import Format
-from tests.unit.archive.test_archive_helpers import started
+from tests.unit.archive.processes import started
 from tests.unit.archive.trees import packed
 
 async def main(root, pause_s):
@@ -159,6 +133,6 @@ async def test_no_helper_outlives_a_process_that_is_killed(root: Path, pause_s: 
     pids = [int(pid) for pid in done.stdout.split()]
     assert len(pids) == 2
     async with asyncio.timeout(5):
-        while any(_lives(pid) for pid in pids):
+        while any(lives(pid) for pid in pids):
             await asyncio.sleep(0.01)
     assert done.stderr == ""
