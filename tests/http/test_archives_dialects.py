@@ -23,6 +23,7 @@ from gateway.domain.errors import (
     Unavailable,
     WorkspaceChanged,
 )
+from gateway.http.archives import format_named
 from tests.doubles.packing import Packer, packing_gateway
 from tests.gateways import Gateway, key_entry
 from tests.wire import Answer
