@@ -94,6 +94,7 @@ class Archiver:
                 if found is not None:
                     result = "hit" if found.is_complete else "follow"
                     return Obtained(result, found, self._build_of(plan.key))
+                self._check_room()  # before anything is evicted
                 try:
                     growing = await self._spool.begin(plan.key, plan.most)
                     break
@@ -110,10 +111,7 @@ class Archiver:
     ) -> Obtained:
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(growing)
-            if len(self._builds) >= self._most_builds:
-                raise TooManyRequests(
-                    "archives_at_once", "too many archives are being made", _RETRY_AFTER_S
-                )
+            self._check_room()
             # Before the first byte is there, so that the entry cannot be evicted any more.
             found = await self._spool.find(plan.key)
             if found is None:
@@ -123,6 +121,12 @@ class Archiver:
             self._builds[task] = plan.key
             task.add_done_callback(self._built)
         return Obtained("miss", found, task)
+
+    def _check_room(self) -> None:
+        if len(self._builds) >= self._most_builds:
+            raise TooManyRequests(
+                "archives_at_once", "too many archives are being made", _RETRY_AFTER_S
+            )
 
     async def _build(
         self, plan: Plan, source: Source, growing: Growing, owner: AsyncExitStack

@@ -99,7 +99,7 @@ class Loader(AbstractAsyncContextManager["Loader"]):
                 for member, name, offset in zip(members, names, offsets, strict=False):
                     if member.size:
                         group.create_task(self._fetch_member(member, name, memory, offset))
-        except* StreamBroken as failures:
+        except* (StreamBroken, OSError) as failures:
             broken += failures.exceptions
         if broken:
             raise broken[0]

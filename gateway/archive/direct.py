@@ -10,6 +10,7 @@ from gateway.archive.helpers import Helpers
 from gateway.archive.plan import Plan
 from gateway.domain.errors import StreamBroken
 
+_LONGEST_S = 3600.0  # that nobody gets a byte
 _PIECE = 256 * 1024  # bytes
 _AHEAD = 4  # pieces
 
@@ -30,7 +31,11 @@ class Direct:
         """Find out the size, if need be by a build that nobody reads."""
         if self.size is None:
             counter = _Counter()
-            await build(self._plan, self._source, self._helpers, counter)
+            try:
+                async with asyncio.timeout(_LONGEST_S):
+                    await build(self._plan, self._source, self._helpers, counter)
+            except TimeoutError as exc:
+                raise StreamBroken("it takes too long to make") from exc
             self.size = counter.count
         return self.size
 

@@ -60,11 +60,11 @@ async def _body(request: web.Request) -> bytes:
 
 
 def _once(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in found if names.count(name) > 1)
-        raise BadParameter(f"body: {shown(twice)} stands twice")
+    found: dict[str, object] = {}
+    for name, value in pairs:
+        if name in found:
+            raise BadParameter(f"body: {shown(name)} stands twice")
+        found[name] = value
     return found
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
 from time import monotonic
 
@@ -42,8 +42,14 @@ class Transfer:
         """
         descriptor = stream.descriptor
         if descriptor is None or count is None or self._request.secure:
-            async for chunk in stream.chunks(first, count):
-                await self.write(chunk)
+            chunks = stream.chunks(first, count)
+            try:
+                async for chunk in chunks:
+                    await self.write(chunk)
+            finally:
+                # Now, not when it is collected: what it reads from is closed meanwhile.
+                if isinstance(chunks, AsyncGenerator):
+                    await chunks.aclose()
             return
         await self._flush()
         with _own_socket(self._request) as socket:

@@ -1,15 +1,16 @@
 """Writes down what changes in workspaces, of sessions that somebody follows."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+import orjson
 import structlog
 
 from gateway.domain.errors import GatewayError, SessionNotFound, Unsupported, WorkspaceGone
 from gateway.domain.model import SessionId
-from gateway.service.events import Happened, Ledger
+from gateway.service.events import MOST_BYTES, Happened, Ledger
 from gateway.service.sessions import Workspace
 
 log = structlog.get_logger()
@@ -54,9 +55,11 @@ class Changes:
         while True:
             try:
                 async for changed in workspace.executor.changes(workspace.reference):
-                    data: dict[str, object] = {"paths": [path.rooted for path in changed.paths]}
-                    if changed.more:
-                        data["more"] = changed.more
+                    paths = [path.rooted for path in changed.paths]
+                    told = [*_as_many_as_fit(paths)]
+                    data: dict[str, object] = {"paths": told}
+                    if more := changed.more + len(paths) - len(told):
+                        data["more"] = more
                     await self._ledger.append(
                         workspace.session_id, Happened.WORKSPACE_CHANGED, data
                     )
@@ -67,3 +70,12 @@ class Changes:
             except GatewayError as exc:
                 log.warning("workspace_not_watched", reason=exc.message)
             await asyncio.sleep(_AGAIN_S)
+
+
+def _as_many_as_fit(paths: Iterable[str]) -> Iterator[str]:
+    left = MOST_BYTES
+    for path in paths:
+        left -= len(orjson.dumps(path))
+        if left < 0:
+            return
+        yield path

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Self
 
+import orjson
 import structlog
 
 from gateway.domain.errors import GatewayError
@@ -20,6 +21,9 @@ _LAST_WRITES_S = 5.0
 _LEFT_ALONE = 4  # times as long as it has taken, the store is left to others
 _MOST_SESSIONS = 1000  # whose downloads are remembered until they are written
 _MOST_DOWNLOADS = 20  # of one session that one event tells
+
+MOST_BYTES = 16 * 1024
+"""Of what one event tells: names are their makers', and ledgers are kept and sent again."""
 
 
 class Happened(StrEnum):
@@ -35,11 +39,14 @@ class Happened(StrEnum):
 @dataclass(slots=True)
 class _Downloads:
     told: list[Mapping[str, object]] = field(default_factory=list)
+    size: int = 0
     more: int = 0
 
     def add(self, download: Mapping[str, object]) -> None:
-        if len(self.told) < _MOST_DOWNLOADS:
+        size = len(orjson.dumps(download))
+        if len(self.told) < _MOST_DOWNLOADS and self.size + size <= MOST_BYTES:
             self.told.append(download)
+            self.size += size
         else:
             self.more += 1
 

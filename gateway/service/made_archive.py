@@ -1,8 +1,8 @@
 """An archive that is made here, as a stream for whoever asked for it."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, aclosing
 
 from gateway.archive.archiver import Archiver
 from gateway.archive.direct import Direct
@@ -107,17 +107,20 @@ class MadeArchive(ArchiveStream):
         """Return exactly *count* bytes from position *first*."""
         return b"".join([chunk async for chunk in self.chunks(first, count)])
 
-    async def chunks(self, first: int, count: int | None) -> AsyncIterator[bytes]:
+    async def chunks(self, first: int, count: int | None) -> AsyncGenerator[bytes, None]:
         """Yield exactly *count* bytes from position *first*; None: all there will be."""
         pieces = (
             self._made.chunks(first, count)
             if isinstance(self._made, Direct)
             else self._followed(self._made, first, count)
         )
-        async for piece in pieces:
-            yield piece
+        async with aclosing(pieces):  # a build ends before what it reads from is closed
+            async for piece in pieces:
+                yield piece
 
-    async def _followed(self, made: Spooled, first: int, left: int | None) -> AsyncIterator[bytes]:
+    async def _followed(
+        self, made: Spooled, first: int, left: int | None
+    ) -> AsyncGenerator[bytes, None]:
         """The bytes of an entry that may still grow."""
         reader = Reader(made.file, self._archiver.readers)
         while left is None or left > 0:

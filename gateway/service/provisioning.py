@@ -1,5 +1,6 @@
 """New sessions, and the workspaces that executors make for them."""
 
+import asyncio
 import secrets
 import string
 from collections.abc import Mapping
@@ -96,8 +97,8 @@ class Provisioning:
 
     async def _provisioned(self, session: Session, sandbox: Sandbox) -> Session:
         executor = self._placement.executor_of(session.id, session.executor)
-        await self._store.sessions.create(session)
         try:
+            await self._store.sessions.create(session)
             await self._store.events.append(
                 session.id, Happened.SESSION_CREATED, {"status": session.status}
             )
@@ -109,7 +110,7 @@ class Provisioning:
             await self._sessions.move(session, made)
         except BaseException:
             # Its secrets are not kept, so that nobody could finish it.
-            await self._store.sessions.delete(session.id)
+            await asyncio.shield(self._store.sessions.delete(session.id))
             raise
         return made
 

@@ -19,7 +19,7 @@ KEPT = 1000
 """Events of one session; the oldest make room."""
 
 _POLL_S = 0.25
-_AT_ONCE = 100
+_AT_ONCE = 16  # of up to some 16 KiB each, held for a reader
 _COUNT = """
 INSERT INTO ledgers (session_id, last_event) VALUES ($1, 1)
 ON CONFLICT (session_id) DO UPDATE SET last_event = ledgers.last_event + 1"""

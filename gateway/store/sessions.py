@@ -49,8 +49,13 @@ class SqlSessions(Sessions):
             )
             for label in _labels(session.org, session.metadata)
         ]
+        # What late writers have left of one that was called the same, and perhaps was another's.
+        left: list[Statement] = [
+            (f"DELETE FROM {table} WHERE session_id = $1 RETURNING session_id", (session.id,))
+            for table in ("links", "ledgers")
+        ]
         try:
-            await self._database.write((_INSERT, _values(session)), *labels)
+            await self._database.write((_INSERT, _values(session)), *labels, *left)
         except Duplicate:
             raise AlreadyExists("session: its id or external_id is taken") from None
         self._recent.forget()

@@ -8,7 +8,7 @@ from aiohttp import web
 
 from gateway.domain.archives import Packing, apart
 from gateway.domain.errors import BadParameter
-from gateway.domain.model import Principal
+from gateway.domain.model import Principal, Scope
 from gateway.domain.paths import LONGEST_PATH, WorkspacePath
 from gateway.http.archives import archive_wanted, format_named, send_archive
 from gateway.http.bodies import json_object
@@ -79,6 +79,7 @@ class LinkRoutes(Dialect):
 
     async def make(self, request: web.Request, principal: Principal) -> web.StreamResponse:
         """`POST …/links`: a new link."""
+        principal.require(Scope.LINKS_WRITE)
         session_id = session_id_parameter(request)
         body = await json_object(request)
         check_names(body, _FIELDS)
