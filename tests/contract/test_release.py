@@ -6,7 +6,7 @@ from collections.abc import Callable, Coroutine
 
 import pytest
 
-from tests.contract.asking import at, content, given_back, held, listed, opened, refusal
+from tests.contract.asking import at, content, keeps_nothing, listed, opened, refusal
 from tests.rigs import Rig
 
 SIZE = 3_000_000
@@ -117,15 +117,11 @@ LEAVING = [
 async def test_nothing_is_kept(
     rig: Rig, leave: Callable[[Rig], Coroutine[None, None, None]]
 ) -> None:
-    for _ in range(3):  # connections that are kept for the next call are no leak
-        await leave(rig)
-    await asyncio.sleep(0.05)
-    before = held()
+    async def leave_often() -> None:
+        for _ in range(ROUNDS):
+            await leave(rig)
 
-    for _ in range(ROUNDS):
-        await leave(rig)
-
-    await given_back(before)
+    await keeps_nothing(leave_often)
     assert await content(rig, "f") == CONTENT
 
 
@@ -147,19 +143,19 @@ async def test_it_can_be_cancelled_at_any_moment(
     begun = time.perf_counter()
     await enter(rig)
     duration_s = time.perf_counter() - begun
-    before = held()
 
-    for turns in range(12):
-        task = asyncio.create_task(enter(rig))
-        for _ in range(turns):
-            await asyncio.sleep(0)
-        await cancelled(task)
-    for tenth in range(11):
-        task = asyncio.create_task(enter(rig))
-        await asyncio.sleep(duration_s * tenth / 10)
-        await cancelled(task)
+    async def cancel_often() -> None:
+        for turns in range(12):
+            task = asyncio.create_task(enter(rig))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            await cancelled(task)
+        for tenth in range(11):
+            task = asyncio.create_task(enter(rig))
+            await asyncio.sleep(duration_s * tenth / 10)
+            await cancelled(task)
 
-    await given_back(before)
+    await keeps_nothing(cancel_often)
     assert await content(rig, "f") == CONTENT
     assert len(await listed(rig, "d", depth=1)) == 80
 
