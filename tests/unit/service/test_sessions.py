@@ -18,6 +18,7 @@ from gateway.domain.errors import (
 from gateway.domain.model import ANY_SESSION, Principal, Scope, SessionId
 from gateway.domain.paths import WorkspacePath
 from gateway.domain.records import Session
+from gateway.service.events import Ledger
 from gateway.service.placement import Placement
 from gateway.service.sessions import IDLE, WAITING, Sessions
 from gateway.service.workspaces import Bounds, Workspaces
@@ -163,7 +164,9 @@ async def test_a_list_leaves_out_what_a_key_may_not_see(
 async def test_a_workspace_that_is_missing_is_told_from_a_session_that_is(
     store: Store, executors: dict[str, Memory]
 ) -> None:
-    workspaces = Workspaces(sessions_of(executors, store, strict=False), BOUNDS)
+    workspaces = Workspaces(
+        sessions_of(executors, store, strict=False), Ledger(store.events), BOUNDS
+    )
     for reference, verdict in (("own", NoWorkspace), ("s9", SessionNotFound)):
         with pytest.raises(verdict):
             async with workspaces.open(principal(), SessionId(reference), FILE):
@@ -175,7 +178,9 @@ async def test_a_session_that_waits_is_idle_once_its_workspace_is_seen(
 ) -> None:
     late = session("late", status=WAITING, created_at=BORN + timedelta(days=1))
     await store.sessions.create(late)
-    workspaces = Workspaces(sessions_of(executors, store, strict=True), BOUNDS)
+    workspaces = Workspaces(
+        sessions_of(executors, store, strict=True), Ledger(store.events), BOUNDS
+    )
     with pytest.raises(NoWorkspace):
         async with workspaces.open(principal(), late.id, FILE):
             pass

@@ -12,8 +12,8 @@ from gateway.domain.errors import StreamBroken
 from gateway.domain.model import Kind
 from gateway.domain.paths import WorkspacePath
 from gateway.executors.local.local import Local
-from gateway.executors.local.stream import PIECE
 from gateway.system.descriptor import Descriptor
+from gateway.system.reading import PIECE
 from tests import needs
 from tests.unit.executors.local.rig import Place, open_files, running
 
