@@ -137,6 +137,7 @@ class Archiver:
                 await build(plan, source, self._helpers, growing)
                 await growing.finish()
             outcome = "ok"
+            metrics.ARCHIVE_INPUT_BYTES.inc(plan.uncompressed)
         except asyncio.CancelledError:
             outcome = "cancelled"
             raise

@@ -8,14 +8,14 @@ import errno
 import os
 from collections.abc import Callable, Iterator
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from gateway.archive import compress, tar
 from gateway.archive import zip as records
 from gateway.archive.compress import Buffers
 from gateway.domain.archives import Member
 from gateway.domain.errors import GatewayError
-from gateway.system.resolver import Resolver, choose, open_file
+from gateway.system.resolver import Resolver, Wish, choose, open_file
 from gateway.system.states import state_of
 
 MOST_BYTES = 1 << 20
@@ -206,7 +206,8 @@ _resolvers: dict[tuple[str, str | None], Resolver] = {}
 def _resolver(name: str, prefix: str | None) -> Resolver:
     known = _resolvers.get((name, prefix))
     if known is None:
-        known = _resolvers[name, prefix] = choose(name, prefix)  # type: ignore[arg-type]
+        wish = cast(Wish, name)  # the name of a resolver is a wish for it
+        known = _resolvers[name, prefix] = choose(wish, prefix)
     return known
 
 

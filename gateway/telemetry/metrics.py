@@ -81,7 +81,7 @@ CIRCUIT = Gauge(
 )
 ARCHIVE_BUILDS = Counter(
     _PREFIX + "archive_builds_total",
-    "Archives made; outcome is ok, refused (a verdict), cancelled or error.",
+    "Archives made into the spool; outcome is ok, cancelled or error.",
     ["format", "outcome"],
 )
 ARCHIVE_INPUT_BYTES = Counter(

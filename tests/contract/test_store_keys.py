@@ -53,7 +53,7 @@ async def test_an_id_and_a_key_are_there_once_even_when_revoked(
     assert await store.keys.revoke("ci")
 
     with pytest.raises(AlreadyExists, match=r"^key: "):
-        await store.keys.create(second)  # type: ignore[arg-type]
+        await store.keys.create(second)  # type: ignore[arg-type]  # rows of one table
 
 
 @pytest.mark.parametrize("changes", [{"key_id": "a\0"}, {"org": "a\0"}, {"sessions": ("a", "\0")}])
