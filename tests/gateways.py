@@ -31,9 +31,6 @@ ANY_PORT = Tcp("127.0.0.1", 0)
 Files = Mapping[str | bytes, bytes | str | None]
 """By path: bytes are a file's content, text is a link's target, None is a directory."""
 
-Files = Mapping[str | bytes, bytes | str | None]
-"""By path: bytes are a file's content, text is a link's target, None is a directory."""
-
 
 def key_entry(key: str = KEY, **changes: Any) -> dict[str, Any]:
     """A key as the config has it."""

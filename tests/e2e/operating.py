@@ -202,3 +202,13 @@ def _serving(
         if popen.poll() is None:
             os.killpg(popen.pid, signal.SIGKILL)
         popen.wait()
+
+
+async def made_link(port: int, **body: object) -> str:
+    """The URL of a new link to something in `s1`."""
+    raw = orjson.dumps(body)
+    async with await Wire.connect(port) as wire:
+        length = f"Content-Length: {len(raw)}"
+        await wire.send(head("/api/v1/sessions/s1/links", AUTH, length, method="POST") + raw)
+        url: str = (await wire.answer()).json["url"]
+        return url

@@ -11,13 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx
 import orjson
 import pytest
+from httpx_sse import aconnect_sse
 
+from gateway.domain.model import Scope
 from tests import wire
-from tests.e2e.operating import FILES, Clients, log_of, logged
+from tests.e2e.operating import FILES, Clients, log_of, logged, made_link
 from tests.e2e.proxies import Proxy, caddy, nginx
-from tests.gateways import AUTH, Process, command, plant
+from tests.gateways import AUTH, KEY, Process, command, key_entry, plant
 
 PROXIES: dict[str, Callable[[Path, str | int], AbstractContextManager[Proxy]]] = {
     "nginx": nginx,
@@ -39,6 +42,8 @@ CONTENT = {
     "s1/link": "/etc/passwd",
     **{f"s1/{name}": content for name, content in LISTING.items()},
 }
+
+AUTHORIZED = {"keys": [key_entry(scopes=[scope.value for scope in Scope])]}
 
 
 @dataclass
@@ -76,7 +81,7 @@ def both(
 ) -> Iterator[Behind]:
     """One gateway on a unix socket behind each proxy."""
     tmp = tmp_path_factory.mktemp(request.param)
-    with behind(request.param, tmp, plant(tmp / "workspaces", CONTENT)) as running:
+    with behind(request.param, tmp, plant(tmp / "workspaces", CONTENT), auth=AUTHORIZED) as running:
         yield running
 
 
@@ -115,6 +120,19 @@ ROUTES = [
     ("/api/v1/sessions/s2/files", (AUTH,)),
     ("/api/v1/sessions/-/files", (AUTH,)),
     ("/_workspace_files/local/s1/a.txt", (AUTH,)),
+    ("/api/v1/sessions/s1/archive", (AUTH,)),
+    ("/api/v1/sessions/s1/archive?format=tar.gz&path=d", (AUTH,)),
+    ("/api/v1/sessions/s1/archive?format=tar&exclude=many/**", (AUTH, "Range: bytes=1000-2000")),
+    ("/v1/sessions", (AUTH,)),
+    ("/v1/sessions/s1", (AUTH,)),
+    ("/v1/sessions/s1/workspace.zip", (AUTH,)),
+    ("/v1/sessions/s1/workspace.zip", (AUTH, "If-None-Match: *")),
+    ("/v1/agents/a1/sessions", (AUTH,)),
+    ("/api/v1/tasks/s1/files/download?path=/", (AUTH,)),
+    ("/api/v1/tasks/s1/files/download?path=a.txt", (AUTH,)),
+    ("/api/v1/sessions/s1/links", (AUTH,)),
+    ("/api/v1/links/none", (AUTH,)),
+    ("/d/none", ()),
 ]
 
 
@@ -175,6 +193,26 @@ async def test_a_hostile_path_gets_the_same_answer_or_the_proxys_own_400(
 
 def _encoded(byte: re.Match[bytes]) -> bytes:
     return b"%%%02X" % byte[0][0]
+
+
+async def test_a_link_works_through_the_proxy(both: Behind) -> None:
+    url = await made_link(both.proxy.port, path="a.txt")
+    answer = await wire.ask(both.proxy.port, url)
+
+    assert (answer.status, answer.body) == (200, CONTENT["s1/a.txt"])
+
+
+async def test_an_event_comes_through_the_proxy_when_it_happens(both: Behind) -> None:
+    url = f"http://127.0.0.1:{both.proxy.port}/v1/sessions/s1/stream"
+    headers = {"X-API-Key": KEY, "Last-Event-ID": "0"}
+    async with (
+        httpx.AsyncClient(headers=headers, timeout=10) as client,
+        aconnect_sse(client, "GET", url) as source,
+    ):
+        await wire.ask(both.direct, f"{FILES}/a.txt", AUTH)
+        event = await anext(source.aiter_sse())
+
+    assert event.event == "workspace.downloaded"
 
 
 async def test_the_request_id_is_passed_on_and_made_where_there_is_none(both: Behind) -> None:

@@ -6,24 +6,15 @@ import signal
 from pathlib import Path
 
 import httpx
-import orjson
 from httpx_sse import aconnect_sse
 
+from tests.e2e.operating import made_link
 from tests.gateways import AUTH, KEY, command, key_entry, plant
-from tests.wire import Wire, ask, head
+from tests.wire import ask
 
 CONFIG = {
     "auth": {"keys": [key_entry(scopes=["files:read", "links:write", "sessions:read"])]},
 }
-
-
-async def made_link(port: int, **body: object) -> str:
-    raw = orjson.dumps(body)
-    async with await Wire.connect(port) as wire:
-        length = f"Content-Length: {len(raw)}"
-        await wire.send(head("/api/v1/sessions/s1/links", AUTH, length, method="POST") + raw)
-        url: str = (await wire.answer()).json["url"]
-        return url
 
 
 def two(tmp_path: Path) -> tuple[Path, Path]:
