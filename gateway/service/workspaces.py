@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from types import TracebackType
+from typing import Self
 
 import structlog
 
@@ -160,11 +161,17 @@ class _Listed(AbstractAsyncContextManager["Listing"]):
         await self._walking.__aexit__(kind, exc, trace)
 
 
-class Listing:
-    """A listing under way. Once `batches` is exhausted, *next_cursor* and *truncated* are known."""
+class Listing(AsyncIterator[Sequence[Entry]]):
+    """A listing under way: batches that are never empty, of not more entries than are allowed.
+
+    Once it is exhausted, *next_cursor* and *truncated* are known.
+    """
+
+    # Not a generator: the loop keeps a list of those, which costs more than a short listing.
 
     def __init__(self, walk: Walk, wanted: Listed, bounds: Bounds) -> None:
-        self._walk = walk
+        self._walk = aiter(walk)
+        self._before: Sequence[Entry] = ()
         self._left = bounds.list_entries if wanted.limit is None else wanted.limit
         self._cut_is_truncation = wanted.limit is None
         # Directories at this level are not entered although that was asked for.
@@ -174,21 +181,22 @@ class Listing:
         self.next_cursor: str | None = None
         self.truncated = False
 
-    async def batches(self) -> AsyncIterator[Sequence[Entry]]:
-        """Yield the entries in batches that are never empty; not more than are allowed."""
-        before: Sequence[Entry] = ()
-        async for batch in self._walk:
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Sequence[Entry]:
+        while self.next_cursor is None:
+            batch = await self._walk.__anext__()
             if len(batch) > self._left:
                 batch = batch[: self._left]
-                last = (batch or before)[-1:]
+                last = (batch or self._before)[-1:]
                 self.truncated |= self._cut_is_truncation
                 self.next_cursor = cursors.encode(last[0].path) if last else None
             self._left -= len(batch)
             if batch:
-                before = batch
-                yield batch if self._floor is None else self._mark_unentered(batch, self._floor)
-            if self.next_cursor is not None:
-                return
+                self._before = batch
+                return batch if self._floor is None else self._mark_unentered(batch, self._floor)
+        raise StopAsyncIteration
 
     def _mark_unentered(self, batch: Sequence[Entry], floor: int) -> Sequence[Entry]:
         if all(len(row[0]) + 1 != floor for row in rows_of(batch)):
