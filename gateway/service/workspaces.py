@@ -13,7 +13,7 @@ from gateway.domain.errors import TooLarge
 from gateway.domain.model import Entry, Kind, Principal, Scope, SessionId, rows_of
 from gateway.domain.paths import WorkspacePath
 from gateway.domain.sizes import size_text
-from gateway.executors.streams import EVERYTHING, FileStream, Selection, Walk, Wanted
+from gateway.executors.streams import EVERYTHING, FileStream, Selection, Wanted
 from gateway.service.events import Ledger
 from gateway.service.sessions import Sessions
 
@@ -64,7 +64,7 @@ class Workspaces:
         self, principal: Principal, session_id: SessionId, wanted: Listed
     ) -> AbstractAsyncContextManager["Listing"]:
         """Begin a listing; raise `BadParameter` for a cursor that is none, and all verdicts."""
-        return _Listed(self._sessions, self.bounds, principal, session_id, wanted)
+        return Listing(self._sessions, self.bounds, principal, session_id, wanted)
 
 
 class _Download(AbstractAsyncContextManager[FileStream]):
@@ -119,8 +119,13 @@ class _Download(AbstractAsyncContextManager[FileStream]):
         await self._opening.__aexit__(kind, exc, trace)
 
 
-class _Listed(AbstractAsyncContextManager["Listing"]):
-    """A walk that is under way for one listing."""
+class Listing(AbstractAsyncContextManager["Listing"], AsyncIterator[Sequence[Entry]]):
+    """A listing under way: batches that are never empty, of not more entries than are allowed.
+
+    Once it is exhausted, *next_cursor* and *truncated* are known.
+    """
+
+    # Not a generator: the loop keeps a list of those, which costs more than a short listing.
 
     def __init__(
         self,
@@ -131,12 +136,18 @@ class _Listed(AbstractAsyncContextManager["Listing"]):
         wanted: Listed,
     ) -> None:
         self._sessions = sessions
-        self._bounds = bounds
+        self._most_levels = bounds.depth
         self._principal = principal
         self._session_id = session_id
         self._wanted = wanted
+        self._left = bounds.list_entries if wanted.limit is None else wanted.limit
+        # Directories at this level are not entered although that was asked for.
+        self._floor = len(wanted.path.parts) + bounds.depth if wanted.depth is None else None
+        self._before: Sequence[Entry] = ()
+        self.next_cursor: str | None = None
+        self.truncated = False
 
-    async def __aenter__(self) -> "Listing":
+    async def __aenter__(self) -> Self:
         wanted = self._wanted
         workspace = await self._sessions.workspace(
             self._principal, self._session_id, Scope.FILES_READ
@@ -145,12 +156,15 @@ class _Listed(AbstractAsyncContextManager["Listing"]):
         self._walking = workspace.executor.walk(
             workspace.reference,
             wanted.path,
-            depth=wanted.depth or self._bounds.depth,
+            depth=wanted.depth or self._most_levels,
             after=after,
             selection=wanted.selection,
         )
         walk = await self._sessions.enter(workspace, self._walking)
-        return Listing(walk, wanted, self._bounds)
+        self.source = walk.source
+        self.fallback = walk.fallback
+        self._batches = aiter(walk)
+        return self
 
     async def __aexit__(
         self,
@@ -160,37 +174,16 @@ class _Listed(AbstractAsyncContextManager["Listing"]):
     ) -> None:
         await self._walking.__aexit__(kind, exc, trace)
 
-
-class Listing(AsyncIterator[Sequence[Entry]]):
-    """A listing under way: batches that are never empty, of not more entries than are allowed.
-
-    Once it is exhausted, *next_cursor* and *truncated* are known.
-    """
-
-    # Not a generator: the loop keeps a list of those, which costs more than a short listing.
-
-    def __init__(self, walk: Walk, wanted: Listed, bounds: Bounds) -> None:
-        self._walk = aiter(walk)
-        self._before: Sequence[Entry] = ()
-        self._left = bounds.list_entries if wanted.limit is None else wanted.limit
-        self._cut_is_truncation = wanted.limit is None
-        # Directories at this level are not entered although that was asked for.
-        self._floor = len(wanted.path.parts) + bounds.depth if wanted.depth is None else None
-        self.source = walk.source
-        self.fallback = walk.fallback
-        self.next_cursor: str | None = None
-        self.truncated = False
-
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> Sequence[Entry]:
         while self.next_cursor is None:
-            batch = await self._walk.__anext__()
+            batch = await self._batches.__anext__()
             if len(batch) > self._left:
                 batch = batch[: self._left]
                 last = (batch or self._before)[-1:]
-                self.truncated |= self._cut_is_truncation
+                self.truncated |= self._wanted.limit is None
                 self.next_cursor = cursors.encode(last[0].path) if last else None
             self._left -= len(batch)
             if batch:

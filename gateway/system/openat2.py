@@ -34,14 +34,10 @@ _OPENAT2 = ctypes.c_long(437)  # one number on every architecture but Alpha
 _SIZE = ctypes.c_size_t(ctypes.sizeof(_OpenHow))
 _RESOLVE = ctypes.byref(_OpenHow(_STEP, 0, _INSIDE))
 _ENTER = ctypes.byref(
-    _OpenHow(
-        os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, 0, _INSIDE | _NO_SYMLINKS
-    )
+    _OpenHow(os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, 0, _INSIDE | _NO_SYMLINKS)
 )
 _RESOLVE_CACHED = ctypes.byref(_OpenHow(_STEP, 0, _INSIDE | _CACHED))
-_ENTER_CACHED = ctypes.byref(
-    _OpenHow(_STEP | os.O_DIRECTORY, 0, _INSIDE | _NO_SYMLINKS | _CACHED)
-)
+_ENTER_CACHED = ctypes.byref(_OpenHow(_STEP | os.O_DIRECTORY, 0, _INSIDE | _NO_SYMLINKS | _CACHED))
 
 _syscall = ctypes.CDLL(None, use_errno=True).syscall
 _syscall.restype = ctypes.c_long
