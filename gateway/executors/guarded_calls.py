@@ -152,8 +152,9 @@ class Call(_Entering[T]):
         exc: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        assert self._inner is not None
         try:
-            await super().__aexit__(kind, exc, trace)
+            await self._inner.__aexit__(kind, exc, trace)
         finally:
             self._free_slot()
 

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
 import structlog
 
@@ -29,8 +29,7 @@ class Bounds:
     depth: int
 
 
-@dataclass(frozen=True, slots=True)
-class Listed:
+class Listed(NamedTuple):
     """What to list. *depth* None means as many levels, *limit* None as many entries as allowed."""
 
     path: WorkspacePath = WorkspacePath.ROOT
@@ -180,13 +179,14 @@ class Listing(AbstractAsyncContextManager["Listing"], AsyncIterator[Sequence[Ent
     async def __anext__(self) -> Sequence[Entry]:
         while self.next_cursor is None:
             batch = await self._batches.__anext__()
-            if len(batch) > self._left:
-                batch = batch[: self._left]
+            count = len(batch)
+            if count > self._left:
+                batch, count = batch[: self._left], self._left
                 last = (batch or self._before)[-1:]
                 self.truncated |= self._wanted.limit is None
                 self.next_cursor = cursors.encode(last[0].path) if last else None
-            self._left -= len(batch)
-            if batch:
+            self._left -= count
+            if count:
                 self._before = batch
                 return batch if self._floor is None else self._mark_unentered(batch, self._floor)
         raise StopAsyncIteration
