@@ -45,7 +45,10 @@ class WorkspacePath:
                 raise PathRefused("invalid path: not valid UTF-8") from None
         if len(raw) > LONGEST_PATH:
             raise PathRefused(f"invalid path: longer than {LONGEST_PATH} bytes")
-        return cls(tuple(part for part in raw.split(b"/") if part not in (b"", b".")))
+        parts = raw.split(b"/")
+        if b"" in parts or b"." in parts:
+            parts = [part for part in parts if part not in (b"", b".")]
+        return cls(tuple(parts))
 
     def child(self, name: bytes) -> "WorkspacePath":
         """The path of the entry *name* (one file-system name) in this directory."""

@@ -155,6 +155,8 @@ class Guarded(Executor):
         return guarded
 
     async def _begun_walk(self, walk: Walk, ends_at: float) -> Walk:
+        if walk.complete:
+            return walk
         guarded = GuardedWalk(walk, self.timeout.idle, ends_at)
         await guarded.begin(self.timeout.first_byte / 4)
         return guarded

@@ -142,8 +142,7 @@ class Call(_Entering[T]):
                 self._free_slot()
             guard.metrics.count(self._operation, outcome, monotonic() - began)
         guard.circuit.answered()
-        # The bodies of members are no calls of the backend.
-        if isinstance(product, Members) or (isinstance(product, FileStream) and product.complete):
+        if not isinstance(product, str) and product.complete:
             self._free_slot()
         return product
 
@@ -153,8 +152,9 @@ class Call(_Entering[T]):
         exc: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        assert self._inner is not None
         try:
-            await super().__aexit__(kind, exc, trace)
+            await self._inner.__aexit__(kind, exc, trace)
         finally:
             self._free_slot()
 

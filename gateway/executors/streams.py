@@ -89,11 +89,12 @@ class FileStream(ABC):
 class Walk(ABC):
     """A walk that has begun; iterate it once, for batches of entries that are never empty.
 
-    *source* and *fallback* are as in `FileStream`.
+    *source*, *fallback* and *complete* are as in `FileStream`.
     """
 
     source: str
     fallback: str | None = None
+    complete: bool = False
 
     @abstractmethod
     def __aiter__(self) -> AsyncIterator[Sequence[Entry]]:
@@ -111,6 +112,7 @@ class Members(ABC):
 
     source: str
     fallback: str | None = None
+    complete: bool = True  # bodies are no part of the call that found the members
     members: Sequence[Member]
     skipped: int
     bodies: Bodies | None = None

@@ -18,7 +18,7 @@ async def within(seconds: float, coroutine: Coroutine[Any, Any, T]) -> T:
     """
     begun = Begun(coroutine)
     if begun.is_done:
-        return await begun
+        return begun.result
     async with asyncio.timeout(seconds):
         return await begun
 
@@ -26,7 +26,8 @@ async def within(seconds: float, coroutine: Coroutine[Any, Any, T]) -> T:
 class Begun(Generic[T]):
     """A coroutine that has run to its end, or until it has to wait for the first time.
 
-    It has to be awaited in the same task, once; what it raises at once is raised when it is made.
+    It has to be awaited in the same task, once; what it raises at once is raised when it is made,
+    and what it returns at once is its *result*.
     """
 
     def __init__(self, coroutine: Coroutine[Any, Any, T]) -> None:
@@ -35,12 +36,12 @@ class Begun(Generic[T]):
             self._waits_for = coroutine.send(None)
             self.is_done = False
         except StopIteration as done:
-            self._result: T = done.value
+            self.result: T = done.value
             self.is_done = True
 
     def __await__(self) -> Generator[object, Any, T]:
         if self.is_done:
-            return self._result
+            return self.result
         coroutine, waits_for = self._coroutine, self._waits_for
         while True:
             try:

@@ -32,7 +32,7 @@ async def send_listing(request: web.Request, listing: Listing, form: Form) -> we
     head = form.opening()
     transfer: Transfer | None = None
     held = False
-    async for batch in listing.batches():
+    async for batch in listing:
         if not held:
             head, held = head + form.entries(batch), True
             continue

@@ -43,12 +43,13 @@ class _Downloads:
     more: int = 0
 
     def add(self, download: Mapping[str, object]) -> None:
-        size = len(orjson.dumps(download))
-        if len(self.told) < _MOST_DOWNLOADS and self.size + size <= MOST_BYTES:
-            self.told.append(download)
-            self.size += size
-        else:
-            self.more += 1
+        if len(self.told) < _MOST_DOWNLOADS:
+            size = self.size + len(orjson.dumps(download))
+            if size <= MOST_BYTES:
+                self.told.append(download)
+                self.size = size
+                return
+        self.more += 1
 
 
 class Ledger:

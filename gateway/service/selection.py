@@ -30,6 +30,8 @@ class Selector:
 
         A pattern of *exclude* that begins with `!` takes back what the ones before it excluded.
         """
+        if glob is None and not exclude:
+            return None
         if glob is not None and glob.startswith(("!", "#")):
             raise BadParameter(
                 f"glob: {glob!r} selects nothing; write \\{glob[0]} for the character"

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from types import TracebackType
+from typing import NamedTuple, Self
 
 import structlog
 
@@ -12,7 +13,7 @@ from gateway.domain.errors import TooLarge
 from gateway.domain.model import Entry, Kind, Principal, Scope, SessionId, rows_of
 from gateway.domain.paths import WorkspacePath
 from gateway.domain.sizes import size_text
-from gateway.executors.streams import EVERYTHING, FileStream, Selection, Walk, Wanted
+from gateway.executors.streams import EVERYTHING, FileStream, Selection, Wanted
 from gateway.service.events import Ledger
 from gateway.service.sessions import Sessions
 
@@ -28,8 +29,7 @@ class Bounds:
     depth: int
 
 
-@dataclass(frozen=True, slots=True)
-class Listed:
+class Listed(NamedTuple):
     """What to list. *depth* None means as many levels, *limit* None as many entries as allowed."""
 
     path: WorkspacePath = WorkspacePath.ROOT
@@ -63,7 +63,7 @@ class Workspaces:
         self, principal: Principal, session_id: SessionId, wanted: Listed
     ) -> AbstractAsyncContextManager["Listing"]:
         """Begin a listing; raise `BadParameter` for a cursor that is none, and all verdicts."""
-        return _Listed(self._sessions, self.bounds, principal, session_id, wanted)
+        return Listing(self._sessions, self.bounds, principal, session_id, wanted)
 
 
 class _Download(AbstractAsyncContextManager[FileStream]):
@@ -118,8 +118,13 @@ class _Download(AbstractAsyncContextManager[FileStream]):
         await self._opening.__aexit__(kind, exc, trace)
 
 
-class _Listed(AbstractAsyncContextManager["Listing"]):
-    """A walk that is under way for one listing."""
+class Listing(AbstractAsyncContextManager["Listing"], AsyncIterator[Sequence[Entry]]):
+    """A listing under way: batches that are never empty, of not more entries than are allowed.
+
+    Once it is exhausted, *next_cursor* and *truncated* are known.
+    """
+
+    # Not a generator: the loop keeps a list of those, which costs more than a short listing.
 
     def __init__(
         self,
@@ -130,12 +135,18 @@ class _Listed(AbstractAsyncContextManager["Listing"]):
         wanted: Listed,
     ) -> None:
         self._sessions = sessions
-        self._bounds = bounds
+        self._most_levels = bounds.depth
         self._principal = principal
         self._session_id = session_id
         self._wanted = wanted
+        self._left = bounds.list_entries if wanted.limit is None else wanted.limit
+        # Directories at this level are not entered although that was asked for.
+        self._floor = len(wanted.path.parts) + bounds.depth if wanted.depth is None else None
+        self._before: Sequence[Entry] = ()
+        self.next_cursor: str | None = None
+        self.truncated = False
 
-    async def __aenter__(self) -> "Listing":
+    async def __aenter__(self) -> Self:
         wanted = self._wanted
         workspace = await self._sessions.workspace(
             self._principal, self._session_id, Scope.FILES_READ
@@ -144,12 +155,15 @@ class _Listed(AbstractAsyncContextManager["Listing"]):
         self._walking = workspace.executor.walk(
             workspace.reference,
             wanted.path,
-            depth=wanted.depth or self._bounds.depth,
+            depth=wanted.depth or self._most_levels,
             after=after,
             selection=wanted.selection,
         )
         walk = await self._sessions.enter(workspace, self._walking)
-        return Listing(walk, wanted, self._bounds)
+        self.source = walk.source
+        self.fallback = walk.fallback
+        self._batches = aiter(walk)
+        return self
 
     async def __aexit__(
         self,
@@ -159,36 +173,23 @@ class _Listed(AbstractAsyncContextManager["Listing"]):
     ) -> None:
         await self._walking.__aexit__(kind, exc, trace)
 
+    def __aiter__(self) -> Self:
+        return self
 
-class Listing:
-    """A listing under way. Once `batches` is exhausted, *next_cursor* and *truncated* are known."""
-
-    def __init__(self, walk: Walk, wanted: Listed, bounds: Bounds) -> None:
-        self._walk = walk
-        self._left = bounds.list_entries if wanted.limit is None else wanted.limit
-        self._cut_is_truncation = wanted.limit is None
-        # Directories at this level are not entered although that was asked for.
-        self._floor = len(wanted.path.parts) + bounds.depth if wanted.depth is None else None
-        self.source = walk.source
-        self.fallback = walk.fallback
-        self.next_cursor: str | None = None
-        self.truncated = False
-
-    async def batches(self) -> AsyncIterator[Sequence[Entry]]:
-        """Yield the entries in batches that are never empty; not more than are allowed."""
-        before: Sequence[Entry] = ()
-        async for batch in self._walk:
-            if len(batch) > self._left:
-                batch = batch[: self._left]
-                last = (batch or before)[-1:]
-                self.truncated |= self._cut_is_truncation
+    async def __anext__(self) -> Sequence[Entry]:
+        while self.next_cursor is None:
+            batch = await self._batches.__anext__()
+            count = len(batch)
+            if count > self._left:
+                batch, count = batch[: self._left], self._left
+                last = (batch or self._before)[-1:]
+                self.truncated |= self._wanted.limit is None
                 self.next_cursor = cursors.encode(last[0].path) if last else None
-            self._left -= len(batch)
-            if batch:
-                before = batch
-                yield batch if self._floor is None else self._mark_unentered(batch, self._floor)
-            if self.next_cursor is not None:
-                return
+            self._left -= count
+            if count:
+                self._before = batch
+                return batch if self._floor is None else self._mark_unentered(batch, self._floor)
+        raise StopAsyncIteration
 
     def _mark_unentered(self, batch: Sequence[Entry], floor: int) -> Sequence[Entry]:
         if all(len(row[0]) + 1 != floor for row in rows_of(batch)):

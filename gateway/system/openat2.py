@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from gateway.domain.paths import LONGEST_PATH
 from gateway.system.components import Components
 
-_OPENAT2 = 437  # one number on every architecture but Alpha
 _ATTEMPTS = 16  # a rename anywhere on the system can make a `..` step say EAGAIN
 
 # include/uapi/linux/openat2.h
@@ -27,31 +26,24 @@ class _OpenHow(ctypes.Structure):
     )
 
 
-_SIZE = ctypes.sizeof(_OpenHow)
 _INSIDE = _BENEATH | _NO_MAGICLINKS | _NO_XDEV
 _STEP = os.O_PATH | os.O_CLOEXEC
 
-_RESOLVE = _OpenHow(_STEP, 0, _INSIDE)
-_ENTER = _OpenHow(
-    os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, 0, _INSIDE | _NO_SYMLINKS
+# As C values already: to convert them in every call takes a fifth of its time.
+_OPENAT2 = ctypes.c_long(437)  # one number on every architecture but Alpha
+_SIZE = ctypes.c_size_t(ctypes.sizeof(_OpenHow))
+_RESOLVE = ctypes.byref(_OpenHow(_STEP, 0, _INSIDE))
+_ENTER = ctypes.byref(
+    _OpenHow(os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, 0, _INSIDE | _NO_SYMLINKS)
 )
-_RESOLVE_CACHED = _OpenHow(_STEP, 0, _INSIDE | _CACHED)
-_ENTER_CACHED = _OpenHow(_STEP | os.O_DIRECTORY, 0, _INSIDE | _NO_SYMLINKS | _CACHED)
+_RESOLVE_CACHED = ctypes.byref(_OpenHow(_STEP, 0, _INSIDE | _CACHED))
+_ENTER_CACHED = ctypes.byref(_OpenHow(_STEP | os.O_DIRECTORY, 0, _INSIDE | _NO_SYMLINKS | _CACHED))
 
-_ARGUMENTS = (
-    ctypes.c_long,
-    ctypes.c_int,
-    ctypes.c_char_p,
-    ctypes.POINTER(_OpenHow),
-    ctypes.c_size_t,
-)
 _syscall = ctypes.CDLL(None, use_errno=True).syscall
-_syscall.argtypes = _ARGUMENTS
 _syscall.restype = ctypes.c_long
 
 # A lookup that cannot sleep need not let go of the GIL, and then need not wait to get it back.
 _syscall_holding_gil = ctypes.PyDLL(None).syscall
-_syscall_holding_gil.argtypes = _ARGUMENTS
 _syscall_holding_gil.restype = ctypes.c_long
 
 

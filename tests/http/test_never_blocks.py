@@ -24,7 +24,7 @@ HALF = random.Random(3).randbytes(16 << 20)
 
 # A small directory on this machine that has not changed since it was listed within the last minute
 # is listed again without a trip to the pool.
-_LISTED_AGAIN = ("gateway/executors/local/recent.py", {"_entries", "_names"})
+_LISTED_AGAIN = ("gateway/executors/local/recent.py", {"_entries", "_are_still", "_names"})
 
 # What is called on the loop on purpose, by file and function; each for its own reason.
 _DELIBERATE = {

@@ -47,7 +47,7 @@ class Opener:
         root = self._root.last
         if root is None or not root.is_local or not self._knows_cached:
             return None
-        raw = path.raw or b"."
+        raw = path.raw
         if len(raw) > LONGEST_PATH:
             return None
         try:
@@ -59,6 +59,8 @@ class Opener:
             return None
         if session < 0:
             return None
+        if not raw:
+            return session
         found = resolve_cached(session, raw)
         os.close(session)
         return found if found >= 0 else None

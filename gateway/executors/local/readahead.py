@@ -20,6 +20,8 @@ _Taken = list[Rows | None]
 class ListedWalk(Walk, AsyncIterator[Sequence[Entry]]):
     """A walk that has all its entries."""
 
+    complete = True
+
     def __init__(self, source: str, entries: Sequence[Entry]) -> None:
         self.source = source
         self._entries = entries

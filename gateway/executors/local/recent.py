@@ -5,10 +5,10 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from stat import S_ISLNK
+from stat import S_ISLNK, S_ISREG
 from time import monotonic, time_ns
 
-from gateway.domain.model import Entry, Rows
+from gateway.domain.model import Entry, Row, Rows
 from gateway.domain.paths import WorkspacePath
 from gateway.executors.local.opening import Opener
 from gateway.executors.local.rows import row_of
@@ -22,7 +22,7 @@ _LARGEST = 64 * 1024  # bytes: one that had many names once takes long to read t
 _SETTLED_NS = 1_000_000_000
 
 State = tuple[int, int, int, int]
-_Key = tuple[str, WorkspacePath]
+_Key = tuple[str, tuple[bytes, ...]]
 
 
 @dataclass(slots=True)
@@ -54,7 +54,7 @@ class RecentListings:
         """The entries in order, the same object if they are the same; None if the pool has to read
         them.
         """
-        known = self._known.get((workspace, path))
+        known = self._known.get((workspace, path.parts))
         if known is None or self._clock() >= known.until:
             return None
         found = self._opener.found_inline(workspace, path)
@@ -86,8 +86,8 @@ class RecentListings:
         if len(entries) > FIRST_BATCH or any(entry.is_link for entry in entries):
             return
         known = _Known(state, self._clock() + _FRESH_S, len(entries) + 16)
-        before = self._known.pop((workspace, path), None)
-        self._known[workspace, path] = known
+        before = self._known.pop((workspace, path.parts), None)
+        self._known[workspace, path.parts] = known
         self._weight += known.weight - (before.weight if before else 0)
         while self._weight > _MOST_WEIGHT:
             self._weight -= self._known.popitem(last=False)[1].weight
@@ -106,6 +106,8 @@ def _entries(directory: int, path: WorkspacePath, known: _Known) -> Rows | None:
     Raises OSError.
     """
     last = known.entries
+    if last is not None and _are_still(directory, last.rows):
+        return last
     # Before the names are read: of what changes afterwards the state has to tell.
     is_settled = time_ns() - known.state[3] > _SETTLED_NS
     names = _names(directory) if last is None else [row[1] for row in last.rows]
@@ -117,12 +119,21 @@ def _entries(directory: int, path: WorkspacePath, known: _Known) -> Rows | None:
         if S_ISLNK(found.st_mode):
             return None
         rows.append(row_of(path.parts, name, found))
-    if last is not None and last.rows == rows:
-        return last
     entries = Rows(rows)
     if is_settled:
         known.entries = entries
     return entries
+
+
+def _are_still(directory: int, rows: list[Row]) -> bool:
+    """Whether what *rows* name looks as they say; raise OSError if something is gone."""
+    for row in rows:
+        found = os.stat(row[1], dir_fd=directory, follow_symlinks=False)
+        if found.st_mtime_ns != row[4] or found.st_mode != row[2]:
+            return False
+        if found.st_size != row[3] and S_ISREG(found.st_mode):
+            return False
+    return True
 
 
 def _names(directory: int) -> list[bytes]:

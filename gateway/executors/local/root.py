@@ -3,6 +3,7 @@
 import ctypes
 import os
 from contextlib import suppress
+from functools import lru_cache
 from stat import S_ISDIR
 
 from gateway.domain.errors import AlreadyExists, SessionNotFound, Unavailable
@@ -108,6 +109,7 @@ def located(root: OpenRoot, session: bytes, fd: int) -> bytes | None:
         return None
 
 
+@lru_cache(4096)
 def session_name(workspace: str) -> bytes:
     """The one directory name that *workspace* stands for; raise `SessionNotFound` if none."""
     try:

@@ -120,6 +120,7 @@ class Scripted(Executor):
         self.stream = Stream(name, pieces, size)
         self.stream.complete = complete
         self.batches = Batches(name, batches)
+        self.batches.complete = complete
         self.made = archive or Bundle(self)
 
     async def probe(self) -> Health:

@@ -286,6 +286,16 @@ async def test_a_stream_whose_backend_is_done_frees_its_slot_at_once():
     assert await content(guard, "s1") == b"hello"
 
 
+async def test_a_walk_that_is_there_whole_frees_its_slot_at_once():
+    guard = guarded(Scripted("x", batches=[[ENTRY]], complete=True), concurrency=1)
+
+    async with guard.walk("s1", WorkspacePath.ROOT, depth=1) as walk:
+        assert await content(guard, "s1") == b"hello"
+        assert [batch async for batch in walk] == [[ENTRY]]
+
+    assert await content(guard, "s1") == b"hello"
+
+
 async def test_calls_for_one_workspace_are_as_few_as_it_bears():
     inner = Scripted("x", *[0.01] * 6, per_workspace=1)
     guard = guarded(inner)
