@@ -1,15 +1,19 @@
-"""Applications and the connections they are served on: each may be replaced without the other."""
+"""Sites and the connections they are served on: each may be replaced without the other."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Iterator
 from typing import Any, cast
 
 import structlog
-from aiohttp import web
+from aiohttp import StreamReader, web
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http import RawRequestMessage
 
+from gateway.http.answers import Response
+from gateway.http.boundary import boundary
 from gateway.http.connection import Connection, Timeouts
-from gateway.http.context import EXCHANGE, request_id, set_common_headers
+from gateway.http.context import EXCHANGE, Exchange
+from gateway.http.site import Site
 
 log = structlog.get_logger()
 
@@ -62,35 +66,34 @@ class Crowd:
 
 
 class Hosted:
-    """A started application, and the connections whose requests it is answering."""
+    """A site, and the connections whose requests it is answering."""
 
-    def __init__(self, server: web.Server) -> None:
-        self._server = server
+    def __init__(self, site: Site) -> None:
+        self._site = site
         self._busy = Crowd()
+        self._loop = asyncio.get_running_loop()
 
-    @classmethod
-    @asynccontextmanager
-    async def running(cls, app: web.Application) -> AsyncIterator["Hosted"]:
-        """Start *app*; what it is answering at the end should have been waited for (`finish`)."""
-        app.on_response_prepare.append(_complete_head)
-        runner = web.AppRunner(app, access_log=None)
-        await runner.setup()
-        assert runner.server is not None
-        try:
-            yield cls(runner.server)
-        finally:
-            await runner.cleanup()
-
-    def request(self, *parts: Any) -> web.BaseRequest:
+    def request(
+        self,
+        message: RawRequestMessage,
+        payload: StreamReader,
+        protocol: web.RequestHandler,
+        writer: AbstractStreamWriter,
+        task: "asyncio.Task[None]",
+    ) -> web.BaseRequest:
         """Make the request that a connection has received."""
-        return self._server.request_factory(*parts)
+        state: dict[web.RequestKey[Any] | str, Any] = {
+            **self._site.shared,
+            EXCHANGE: Exchange(message.headers),
+        }
+        return web.BaseRequest(message, payload, protocol, writer, task, self._loop, state=state)
 
-    async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Run the application's handler."""
+    async def answer(self, request: web.BaseRequest) -> Response:
+        """Have the site answer."""
         connection = cast(Connection, request.protocol)
         self._busy.add(connection)
         try:
-            return await self._server.request_handler(request)
+            return await boundary(self._site, request)
         finally:
             self._busy.discard(connection)
 
@@ -105,13 +108,13 @@ class Hosted:
 class ConnectionServer(web.Server):
     """Makes a `Connection` of every accepted socket.
 
-    Each request goes to the application that is hosted at that moment, so that connections live
-    on while applications are replaced.
+    Each request goes to the site that is hosted at that moment, so that connections live on while
+    sites are replaced.
     """
 
     def __init__(self, hosted: Hosted, timeouts: Timeouts) -> None:
         super().__init__(
-            self._answer,
+            self._answer,  # type: ignore[arg-type]  # `Connection` sends an `Answer`, too
             request_factory=self._request,
             handler_cancellation=True,
             access_log=None,
@@ -163,7 +166,7 @@ class ConnectionServer(web.Server):
     def _request(self, *parts: Any) -> web.BaseRequest:
         return self._hosted.request(*parts)
 
-    def _answer(self, request: web.BaseRequest) -> Awaitable[web.StreamResponse]:
+    def _answer(self, request: web.BaseRequest) -> Awaitable[Response]:
         return self._hosted.answer(request)
 
     def _watch_readers(self) -> None:
@@ -172,16 +175,3 @@ class ConnectionServer(web.Server):
             connection.cut_off_stalled()
         if len(self._open):
             self._watch = self._loop.call_later(self._timeouts.idle_s / 4, self._watch_readers)
-
-
-async def _complete_head(request: web.Request, response: web.StreamResponse) -> None:
-    """Add what every answer has, and to a connection's last that it is the last (signal)."""
-    exchange = request.get(EXCHANGE)
-    set_common_headers(response, exchange.request_id if exchange else request_id(request))
-    # aiohttp 3.14.5 loses what follows an unknown Upgrade in one segment: the next request might
-    # be read from its middle on.
-    is_last = isinstance(request.protocol, Connection) and request.protocol.finishing
-    if is_last or "Upgrade" in request.headers:
-        response.force_close()
-        # aiohttp has decided on this header before it calls the signal.
-        response.headers["Connection"] = "close"

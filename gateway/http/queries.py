@@ -12,7 +12,7 @@ _BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 class Query:
     """The parameters of one request; unknown ones are ignored."""
 
-    def __init__(self, request: web.Request) -> None:
+    def __init__(self, request: web.BaseRequest) -> None:
         self._values: dict[str, list[bytes]] = {}
         raw = request.rel_url.raw_query_string.replace("+", " ")
         for pair in raw.split("&") if raw else ():

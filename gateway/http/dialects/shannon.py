@@ -12,6 +12,7 @@ from aiohttp import web
 
 from gateway.domain.model import Entry, Principal, Row, Rows, SessionId, rows_of
 from gateway.domain.paths import WorkspacePath, name_to_text
+from gateway.http.answers import Response
 from gateway.http.dialects import shannon_sdk
 from gateway.http.dialects.base import (
     Dialect,
@@ -53,7 +54,7 @@ class Shannon(Dialect):
             ),
         )
 
-    async def list_files(self, request: web.Request, principal: Principal) -> web.StreamResponse:
+    async def list_files(self, request: web.BaseRequest, principal: Principal) -> Response:
         """`GET …/files`: the entries of a directory, or all that is below it."""
         session_id = session_id_parameter(request)
         query = Query(request)
@@ -64,7 +65,7 @@ class Shannon(Dialect):
         async with self._workspaces.listing(principal, session_id, wanted) as listing:
             return await send_listing(request, listing, form)
 
-    async def download(self, request: web.Request, principal: Principal) -> web.StreamResponse:
+    async def download(self, request: web.BaseRequest, principal: Principal) -> Response:
         """`GET …/files/{path}`: the file's bytes."""
         session_id = session_id_parameter(request)
         path = path_parameter(request)
