@@ -17,7 +17,7 @@ COMMON_HEADERS = {
     "Server": "workspace-gateway",
 }
 _COMMON = "".join(f"{name}: {value}\r\n" for name, value in COMMON_HEADERS.items())
-_STATUSES = {status.value: f"{status.value} {status.phrase}\r\n" for status in HTTPStatus}
+_STARTS = {one.value: f"{one.value} {one.phrase}\r\n{_COMMON}" for one in HTTPStatus}
 _BODILESS = (204, 304)
 
 
@@ -39,23 +39,20 @@ class Answer:
 
         Raises `ValueError` if a header would be more than one line.
         """
-        body, version = self.body, request.version
+        body, version, headers = self.body, request.version, self.headers
+        if not "".join(headers.values()).isprintable():
+            raise ValueError("a header must be one line")
+        own = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
         if self.keep_alive is None:
             self.keep_alive = request.keep_alive and not is_last
-        lines = [f"{name}: {value}\r\n" for name, value in self.headers.items()]
-        if self.status not in _BODILESS and (body or request.method != "HEAD"):
-            lines.append(f"Content-Length: {len(body)}\r\n")
         if is_last or self.keep_alive != (version >= HttpVersion11):
-            lines.append(f"Connection: {'keep-alive' if self.keep_alive else 'close'}\r\n")
-        lines.append(f"X-Request-ID: {request[EXCHANGE].request_id}\r\n")
-        own = "".join(lines)
-        if not own.count("\r") == own.count("\n") == len(lines) or "\0" in own:
-            raise ValueError("a header must be one line")
-        head = (
-            f"HTTP/{version.major}.{version.minor} {_STATUSES[self.status]}"
-            f"{own}{_COMMON}Date: {http_date(int(time()))}\r\n\r\n"
-        ).encode()
-        return head if request.method == "HEAD" or self.status in _BODILESS else head + body
+            own += f"Connection: {'keep-alive' if self.keep_alive else 'close'}\r\n"
+        bodiless = request.method == "HEAD" or self.status in _BODILESS
+        if body or not bodiless:
+            own += f"Content-Length: {len(body)}\r\n"
+        own += f"X-Request-ID: {request[EXCHANGE].request_id}\r\nDate: {http_date(int(time()))}"
+        head = f"HTTP/{version[0]}.{version[1]} {_STARTS[self.status]}{own}\r\n\r\n".encode()
+        return head if bodiless else head + body
 
 
 Response = Answer | web.StreamResponse

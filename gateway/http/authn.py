@@ -105,21 +105,21 @@ def credential(request: web.BaseRequest) -> Credential | None:
     Two different keys, or one header twice, are refused: a proxy in front and the gateway could
     otherwise take the request for two different callers'.
     """
-    api_keys = request.headers.getall("X-API-Key", [])
-    authorizations = request.headers.getall("Authorization", [])
+    api_keys = request.headers.getall("X-API-Key", ())
+    authorizations = request.headers.getall("Authorization", ())
     if len(api_keys) > 1 or len(authorizations) > 1:
         raise CredentialsRejected("ambiguous")
-    keys = set(api_keys)
-    for value in authorizations:
-        scheme, _, token = value.partition(" ")
+    key = api_keys[0] if api_keys else None
+    if authorizations:
+        scheme, _, token = authorizations[0].partition(" ")
         if scheme.lower() != "bearer":
             raise CredentialsRejected("malformed")
-        keys.add(token.strip(" "))
-    if len(keys) > 1:
-        raise CredentialsRejected("ambiguous")
-    if not keys:
+        token = token.strip(" ")
+        if key not in (None, token):
+            raise CredentialsRejected("ambiguous")
+        key = token
+    if key is None:
         return None
-    key = keys.pop()
     if not key:
         raise CredentialsRejected("malformed")
     # Header bytes that are not UTF-8 arrive as surrogates; they go back to the bytes they were.

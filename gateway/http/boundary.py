@@ -126,27 +126,30 @@ def _report(request: web.BaseRequest, response: Response | None, exchange: Excha
         exchange.bytes_sent = len(response.body)
     now = monotonic()
     duration = now - exchange.started_at
-    first_byte = (exchange.first_byte_at or now) - exchange.started_at
+    first_byte_at = exchange.first_byte_at
+    first_byte = duration if first_byte_at is None else first_byte_at - exchange.started_at
     method = request.method if request.method in _METHODS else "other"
     metrics.of_route(exchange.route).count(
         method, exchange.status, duration, first_byte, exchange.bytes_sent
     )
-    log.info(
-        "http_request",
-        trace_id=exchange.trace_id,
-        method=method,
-        route=exchange.route,
-        status=exchange.status,
-        duration_ms=round(duration * 1000, 3),
-        ttfb_ms=round(first_byte * 1000, 3),
-        bytes_sent=exchange.bytes_sent,
-        dialect=exchange.dialect,
-        key_id=exchange.key_id,
-        org=exchange.org,
-        session_id=exchange.session_id,
-        executor=exchange.executor,
-        fallback=exchange.fallback,
-        outcome=exchange.outcome,
-        **({} if exchange.link_id is None else {"link_id": exchange.link_id}),
-        **(exchange.archive or {}),
-    )
+    line = {
+        "trace_id": exchange.trace_id,
+        "method": method,
+        "route": exchange.route,
+        "status": exchange.status,
+        "duration_ms": round(duration * 1000, 3),
+        "ttfb_ms": round(first_byte * 1000, 3),
+        "bytes_sent": exchange.bytes_sent,
+        "dialect": exchange.dialect,
+        "key_id": exchange.key_id,
+        "org": exchange.org,
+        "session_id": exchange.session_id,
+        "executor": exchange.executor,
+        "fallback": exchange.fallback,
+        "outcome": exchange.outcome,
+    }
+    if exchange.link_id is not None:
+        line["link_id"] = exchange.link_id
+    if exchange.archive is not None:
+        line |= exchange.archive
+    log.info("http_request", **line)

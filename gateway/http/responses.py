@@ -226,7 +226,7 @@ async def _digest_of(stream: FileStream, algorithm: str, turns: Turns) -> str:
 
 
 def _wanted_digest(request: web.BaseRequest) -> str | None:
-    asked = Query(request).text("digest")
+    asked = Query.of(request).text("digest")
     if asked is not None:
         if asked != "sha256":
             raise BadParameter("digest: only sha256 is known")

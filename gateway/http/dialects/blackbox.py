@@ -52,7 +52,7 @@ class Blackbox(Dialect):
     async def download(self, request: web.BaseRequest, principal: Principal) -> Response:
         """`GET …/files/download`: the workspace, or the directory `path`."""
         session_id = session_id_parameter(request)
-        packing = self._packing(Query(request))
+        packing = self._packing(Query.of(request))
         name = f"workspace-{session_id[:_PREFIX]}.{packing.format.value}"
         async with self._archives.open(
             principal, session_id, packing, archive_wanted(request)

@@ -113,7 +113,7 @@ class Dari(Dialect):
     async def download(self, request: web.BaseRequest, principal: Principal) -> Response:
         """`GET …/workspace.zip`: the workspace, or the directories that `path` names."""
         session_id = session_id_parameter(request)
-        paths = directories(Query(request), partial(mounted_directory, _ROOT))
+        paths = directories(Query.of(request), partial(mounted_directory, _ROOT))
         packing = Packing(Format.ZIP, apart(paths))
         name = f"workspace-{session_id}.zip"
         async with self._archives.open(
@@ -149,7 +149,7 @@ class Dari(Dialect):
     async def _listed(
         self, request: web.BaseRequest, principal: Principal, agent_id: str | None
     ) -> SessionPage:
-        query = Query(request)
+        query = Query.of(request)
         return await self._sessions.page(
             principal,
             limit=query.number("limit", 1, _LONGEST_PAGE) or _PAGE,

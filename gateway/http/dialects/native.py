@@ -55,7 +55,7 @@ class Native(Dialect):
     async def archive(self, request: web.BaseRequest, principal: Principal) -> Response:
         """`GET …/archive`: the workspace, or directories of it."""
         session_id = session_id_parameter(request)
-        packing = self._packing(Query(request))
+        packing = self._packing(Query.of(request))
         name = f"workspace-{session_id}.{packing.format.value}"
         async with self._archives.open(
             principal, session_id, packing, archive_wanted(request)

@@ -22,7 +22,7 @@ from gateway.service.workspaces import Listing
 
 def asks(request: web.BaseRequest) -> bool:
     """Whether the request is the SDK's: a GET that declares a JSON body it does not have."""
-    return request.content_type == "application/json"
+    return "Content-Type" in request.headers and request.content_type == "application/json"
 
 
 class ListingForm:
