@@ -9,7 +9,7 @@ from typing import Any, cast
 import structlog
 from aiohttp import web
 
-from gateway.http.answers import Response
+from gateway.http.answers import Answer, Response
 from gateway.http.context import EXCHANGE, UNMATCHED
 from gateway.http.errors import error_body, error_response
 from gateway.http.pace import untaken
@@ -152,16 +152,18 @@ class Connection(web.RequestHandler):
         self, request: web.BaseRequest, resp: Response, start_time: float | None
     ) -> tuple[web.StreamResponse, bool]:
         """Send *resp*; return it, and whether the client has gone."""
-        if isinstance(resp, web.StreamResponse):
+        if not isinstance(resp, Answer):
             return await super().finish_response(request, resp, start_time)
-        has_left = self.transport is None or self.transport.is_closing()
-        if self.transport is not None and not has_left:
-            self.transport.write(resp.written(request, is_last=is_last(request)))
+        sent, transport = cast(web.StreamResponse, resp), self.transport
+        if transport is None or transport.is_closing():
+            return sent, True
+        transport.write(resp.written(request, is_last=is_last(request)))
+        if self.writing_paused:
             try:
                 await request.writer.drain()
             except ConnectionError:
-                has_left = True
-        return cast(web.StreamResponse, resp), has_left
+                return sent, True
+        return sent, False
 
     def _await_head(self, timeout_s: float) -> None:
         self._head_deadline = self._loop.call_later(timeout_s, self._head_missed)
@@ -180,5 +182,9 @@ class Connection(web.RequestHandler):
 def is_last(request: web.BaseRequest) -> bool:
     """Whether the connection ends with the answer to *request*."""
     # aiohttp 3.14.5 loses what follows an unknown Upgrade in one segment: the next request might
-    # be read from its middle on.
-    return cast(Connection, request.protocol).finishing or "Upgrade" in request.headers
+    # be read from its middle on. What follows a CONNECT it takes for no request at all.
+    return (
+        cast(Connection, request.protocol).finishing
+        or "Upgrade" in request.headers
+        or request.method == "CONNECT"
+    )
