@@ -1,4 +1,4 @@
-"""The composition root: turns a config into applications that are ready to serve."""
+"""The composition root: turns a config into sites that are ready to serve."""
 
 import os
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 
 import structlog
-from aiohttp import web
 
 from gateway.archive.archiver import Archiver
 from gateway.auth.authenticator import Authenticator, ConfigKeys, KeySource
@@ -20,7 +19,6 @@ from gateway.executors.fallback import Fallback
 from gateway.executors.guarded import Guarded
 from gateway.executors.registry import executor_class
 from gateway.http.authn import GATE, Endpoint, Gate
-from gateway.http.boundary import boundary
 from gateway.http.dialects.base import Dialect, Route
 from gateway.http.dialects.blackbox import Blackbox
 from gateway.http.dialects.dari import Dari
@@ -31,6 +29,7 @@ from gateway.http.event_stream import STREAMS, Streams
 from gateway.http.health import HealthRoutes, Lifecycle
 from gateway.http.offload import OFFLOAD, Offload
 from gateway.http.pace import PACE_LIMITS, PaceLimits
+from gateway.http.site import Site
 from gateway.http.throttle import Crowding, Throttle
 from gateway.http.turns import TURNS, Turns
 from gateway.service.archives import Archives
@@ -56,11 +55,11 @@ _ANONYMOUS = Principal(
 
 
 @dataclass(frozen=True, slots=True)
-class Apps:
-    """What one config serves: the public application, and the one for operators."""
+class Sites:
+    """What one config serves: the public site, and the one for operators."""
 
-    main: web.Application
-    admin: web.Application
+    main: Site
+    admin: Site
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +75,8 @@ class Services:
 
 
 @asynccontextmanager
-async def wired(config: Config, lifecycle: Lifecycle) -> AsyncIterator[Apps]:
-    """Start what *config* names and yield the applications on top of it."""
+async def wired(config: Config, lifecycle: Lifecycle) -> AsyncIterator[Sites]:
+    """Start what *config* names and yield the sites on top of it."""
     async with settled(), AsyncExitStack() as stack:
         executors = {
             name: Guarded(
@@ -120,10 +119,10 @@ async def wired(config: Config, lifecycle: Lifecycle) -> AsyncIterator[Apps]:
         )
         stored = [] if looked_up is None else [StoredKeys(store.keys)]
         authenticator = await stack.enter_async_context(authenticating(config.auth, stored))
-        main, admin = public(config, lifecycle, authenticator, services), _application()
+        main, admin = public(config, lifecycle, authenticator, services), Site()
         health.add_to(main, with_metrics=False)
         health.add_to(admin, with_metrics=True)
-        yield Apps(main, admin)
+        yield Sites(main, admin)
 
 
 @asynccontextmanager
@@ -143,36 +142,25 @@ async def authenticating(
 
 def public(
     config: Config, lifecycle: Lifecycle, authenticator: Authenticator, services: Services
-) -> web.Application:
-    """The application for clients: every dialect of the use cases, behind the gate."""
-    app = _application()
-    app[TURNS] = Turns()
-    app[PACE_LIMITS] = PaceLimits(config.server.idle_timeout, config.server.min_rate)
+) -> Site:
+    """The site for clients: every dialect of the use cases, behind the gate."""
+    site = Site()
+    site.share(TURNS, Turns())
+    site.share(PACE_LIMITS, PaceLimits(config.server.idle_timeout, config.server.min_rate))
     if config.server.offload is not None:
-        app[OFFLOAD] = Offload(config.server.offload.prefix, config.server.trusted_proxies)
-    gate = app[GATE] = _gate(config, lifecycle, authenticator)
-    app[STREAMS] = Streams(lifecycle, Crowding("streams_at_once", config.limits.streams_at_once))
+        offload = Offload(config.server.offload.prefix, config.server.trusted_proxies)
+        site.share(OFFLOAD, offload)
+    gate = _gate(config, lifecycle, authenticator)
+    site.share(GATE, gate)
+    crowding = Crowding("streams_at_once", config.limits.streams_at_once)
+    site.share(STREAMS, Streams(lifecycle, crowding))
     for dialect in dialects(config, services):
         by_template: dict[str, list[Route]] = {}
         for route in dialect.routes():
             by_template.setdefault(route.template, []).append(route)
-        for routes in by_template.values():
-            _mount(app, dialect, routes, gate)
-    return app
-
-
-def _mount(app: web.Application, dialect: Dialect, routes: Sequence[Route], gate: Gate) -> None:
-    """Mount the routes of one template, and behind them what refuses all other methods."""
-    allowed = [method for route in routes for method in route.methods]
-    for route in routes:
-        endpoint = Endpoint(dialect, route, gate, allowed)
-        for method in route.methods:
-            app.router.add_route(method, route.template, endpoint.serve)
-    app.router.add_route("*", endpoint.route.template, endpoint.refuse)
-
-
-def _application() -> web.Application:
-    return web.Application(middlewares=[boundary])
+        for template, routes in by_template.items():
+            site.mount(template, Endpoint(dialect, routes, gate))
+    return site
 
 
 def dialects(config: Config, services: Services) -> list[Dialect]:

@@ -61,7 +61,7 @@ class Supervisor(Protocol):
 
 
 class Generation:
-    """The applications of one config, behind connections that may outlive them."""
+    """The sites of one config, behind connections that may outlive them."""
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -73,7 +73,7 @@ class Generation:
 
     async def start(self, main: list[socket.socket], admin: list[socket.socket]) -> None:
         """Start everything, then accept; on an error nothing has been accepted."""
-        await self._start_applications()
+        await self._start_sites()
         for hosted, sockets in zip(self._hosted, (main, admin), strict=True):
             server = ConnectionServer(hosted, self._timeouts())
             self._servers.append(server)
@@ -84,7 +84,7 @@ class Generation:
 
         What *previous* is answering stays with it until it is answered.
         """
-        await self._start_applications()
+        await self._start_sites()
         self._servers, self._listening = previous._servers, previous._listening
         for server, hosted in zip(self._servers, self._hosted, strict=True):
             server.host(hosted, self._timeouts())
@@ -117,14 +117,9 @@ class Generation:
         for server in self._servers:
             server.abort()
 
-    async def _start_applications(self) -> None:
-        async with AsyncExitStack() as stack:
-            apps = await stack.enter_async_context(wired(self.config, self.lifecycle))
-            self._hosted = [
-                await stack.enter_async_context(Hosted.running(app))
-                for app in (apps.main, apps.admin)
-            ]
-            self._stack = stack.pop_all()
+    async def _start_sites(self) -> None:
+        sites = await self._stack.enter_async_context(wired(self.config, self.lifecycle))
+        self._hosted = [Hosted(sites.main), Hosted(sites.admin)]
 
     def _timeouts(self) -> Timeouts:
         server = self.config.server

@@ -5,6 +5,7 @@ from aiohttp import HttpVersion11, web
 from gateway.domain.archives import Format, Packing
 from gateway.domain.errors import BadParameter
 from gateway.executors.streams import EVERYTHING, NOTHING, ArchiveStream, Wanted
+from gateway.http.answers import Answer, Response
 from gateway.http.conditions import etag_of
 from gateway.http.context import EXCHANGE
 from gateway.http.disposition import attachment
@@ -22,7 +23,7 @@ from gateway.http.responses import (
 _JUDGED = ("If-Match", "If-None-Match", "Range")
 
 
-def archive_wanted(request: web.Request) -> Wanted:
+def archive_wanted(request: web.BaseRequest) -> Wanted:
     """What of an archive *request* will most likely read: nothing before it has been judged."""
     asked = wanted(request)
     is_judged = any(name in request.headers for name in _JUDGED)
@@ -47,8 +48,13 @@ def format_named(name: str | None, *, stored: bool, has_zstd: bool) -> Format:
 
 
 async def send_archive(
-    request: web.Request, archive: ArchiveStream, packing: Packing, filename: str, *, sized: bool
-) -> web.StreamResponse:
+    request: web.BaseRequest,
+    archive: ArchiveStream,
+    packing: Packing,
+    filename: str,
+    *,
+    sized: bool,
+) -> Response:
     """Answer with the archive, to be saved as *filename*, as soon as there is a first byte of it.
 
     With *sized* its length is told whatever that takes. Conditions that make it superfluous are met
@@ -62,7 +68,7 @@ async def send_archive(
     if etag is not None:
         headers["ETag"] = etag
     if not_modified(request, etag, None):
-        return web.Response(status=304, headers=headers)
+        return Answer(304, headers=headers)
     whole = sized or _needs_length(request, etag)
     if whole or request.method == "GET":
         try:
@@ -77,7 +83,7 @@ async def send_archive(
     return await send_body(request, archive, headers, packing.format.media_type, size, ranges)
 
 
-def _needs_length(request: web.Request, etag: str | None) -> bool:
+def _needs_length(request: web.BaseRequest, etag: str | None) -> bool:
     # In HTTP/1.0 a body of unknown length ends with the connection, wherever that was broken.
     if request.method == "GET" and request.version < HttpVersion11:
         return True
@@ -94,7 +100,7 @@ def _facts(archive: ArchiveStream) -> dict[str, str]:
     return {name: str(number) for name, number in facts.items() if number is not None}
 
 
-def _note(request: web.Request, archive: ArchiveStream, packing: Packing) -> None:
+def _note(request: web.BaseRequest, archive: ArchiveStream, packing: Packing) -> None:
     request[EXCHANGE].archive = {
         "format": packing.format.value,
         "entries": archive.entries,

@@ -8,6 +8,7 @@ from gateway.auth.authenticator import Authenticator, Credential
 from gateway.domain.errors import CredentialsRejected, LinkNotFound, ShuttingDown
 from gateway.domain.model import Principal
 from gateway.http.addresses import Network, client_address
+from gateway.http.answers import Response
 from gateway.http.context import EXCHANGE
 from gateway.http.dialects.base import Dialect, Identify, Route
 from gateway.http.health import Lifecycle
@@ -38,8 +39,8 @@ class Gate:
         self._trusted_proxies = trusted_proxies
         self._lifecycle = lifecycle
 
-    async def admit(self, request: web.Request, identify: Identify | None = None) -> Principal:
-        """The caller, who has to `leave`; *identify* may tell who it is without a credential.
+    async def admit(self, request: web.BaseRequest, identify: Identify) -> Principal:
+        """The caller as *identify* tells, who has to `leave`.
 
         Raises `CredentialsRejected`, `LinkNotFound` or a `RetryLater`.
         """
@@ -48,7 +49,7 @@ class Gate:
         address = address_bucket(client_address(request, self._trusted_proxies))
         self._failures.check(address)
         try:
-            principal = await (identify or self.identify)(request)
+            principal = await identify(request)
         except (CredentialsRejected, LinkNotFound):
             self._failures.take(address)
             raise
@@ -63,7 +64,7 @@ class Gate:
         """The caller's request is done with."""
         self._crowding.leave(principal.org)
 
-    async def identify(self, request: web.Request) -> Principal:
+    async def identify(self, request: web.BaseRequest) -> Principal:
         """Whose the credential is; raise `CredentialsRejected` or `IdentityUnavailable`."""
         presented = credential(request)
         if presented is not None:
@@ -73,53 +74,52 @@ class Gate:
         return self._anonymous
 
 
-GATE = web.AppKey("gate", Gate)
+GATE = web.RequestKey("gate", Gate)
 
 
 class Endpoint:
-    """A dialect's route behind the gate; *allowed* are all methods that its template has."""
+    """The routes of one template behind the gate."""
 
-    def __init__(self, dialect: Dialect, route: Route, gate: Gate, allowed: Sequence[str]) -> None:
+    def __init__(self, dialect: Dialect, routes: Sequence[Route], gate: Gate) -> None:
+        self.name = routes[0].name
         self.dialect = dialect
-        self.route = route
         self._gate = gate
-        self._allowed = allowed
+        self._identify = routes[0].identify or gate.identify
+        self._handlers = {method: route.handler for route in routes for method in route.methods}
 
-    async def serve(self, request: web.Request) -> web.StreamResponse:
+    async def answer(self, request: web.BaseRequest) -> Response:
         """Admit the caller, or raise what `Gate.admit` raises; then answer."""
-        principal = await self._gate.admit(request, self.route.identify)
+        principal = await self._gate.admit(request, self._identify)
         try:
-            return await self.route.handler(request, principal)
+            handler = self._handlers.get(request.method)
+            if handler is None:
+                raise web.HTTPMethodNotAllowed(request.method, self._handlers)
+            return await handler(request, principal)
         finally:
             self._gate.leave(principal)
 
-    async def refuse(self, request: web.Request) -> web.StreamResponse:
-        """Answer any other method; the router's own 405 would belong to no route or dialect."""
-        self._gate.leave(await self._gate.admit(request, self.route.identify))
-        raise web.HTTPMethodNotAllowed(request.method, self._allowed)
 
-
-def credential(request: web.Request) -> Credential | None:
+def credential(request: web.BaseRequest) -> Credential | None:
     """What the one caller presents, or None; raise `CredentialsRejected` if in doubt.
 
     Two different keys, or one header twice, are refused: a proxy in front and the gateway could
     otherwise take the request for two different callers'.
     """
-    api_keys = request.headers.getall("X-API-Key", [])
-    authorizations = request.headers.getall("Authorization", [])
+    api_keys = request.headers.getall("X-API-Key", ())
+    authorizations = request.headers.getall("Authorization", ())
     if len(api_keys) > 1 or len(authorizations) > 1:
         raise CredentialsRejected("ambiguous")
-    keys = set(api_keys)
-    for value in authorizations:
-        scheme, _, token = value.partition(" ")
+    key = api_keys[0] if api_keys else None
+    if authorizations:
+        scheme, _, token = authorizations[0].partition(" ")
         if scheme.lower() != "bearer":
             raise CredentialsRejected("malformed")
-        keys.add(token.strip(" "))
-    if len(keys) > 1:
-        raise CredentialsRejected("ambiguous")
-    if not keys:
+        token = token.strip(" ")
+        if key not in (None, token):
+            raise CredentialsRejected("ambiguous")
+        key = token
+    if key is None:
         return None
-    key = keys.pop()
     if not key:
         raise CredentialsRejected("malformed")
     # Header bytes that are not UTF-8 arrive as surrogates; they go back to the bytes they were.

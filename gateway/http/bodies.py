@@ -16,7 +16,7 @@ _JSON = "application/json"
 _MOST_SHOWN = 40  # characters of a name that the caller has chosen
 
 
-async def json_object(request: web.Request) -> dict[str, object]:
+async def json_object(request: web.BaseRequest) -> dict[str, object]:
     """The body; empty if there is none.
 
     Raises `BadParameter` for what is not one JSON object, whose names stand once everywhere in it,
@@ -43,7 +43,7 @@ def shown(name: str) -> str:
     return ascii(name[:_MOST_SHOWN])
 
 
-async def _body(request: web.Request) -> bytes:
+async def _body(request: web.BaseRequest) -> bytes:
     body = bytearray()
     try:
         # As long as for a head: until the body is there, nothing limits how slow a client may be.

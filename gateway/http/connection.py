@@ -1,22 +1,37 @@
 """Client connections: how long each may take, and how all of them end without losing an answer."""
 
 import asyncio
+import math
 import socket
 import struct
-from collections.abc import Coroutine
+from collections import deque
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import structlog
-from aiohttp import web
+from aiohttp import EMPTY_PAYLOAD, HttpVersion10, StreamReader, web
+from aiohttp.base_protocol import BaseProtocol
+from aiohttp.http import HttpProcessingError, HttpRequestParser, RawRequestMessage, StreamWriter
+from aiohttp.tcp_helpers import tcp_keepalive
+from multidict import CIMultiDict, CIMultiDictProxy
+from yarl import URL
 
-from gateway.http.context import new_request_id, set_common_headers
+from gateway.http.answers import Answer, Response
+from gateway.http.context import EXCHANGE, UNMATCHED, Exchange
 from gateway.http.errors import error_body, error_response
 from gateway.http.pace import untaken
 from gateway.telemetry import metrics
+from gateway.telemetry.correlation import REQUEST_ID
 
 log = structlog.get_logger()
 
+# Longer heads are refused with 400. A path of 4095 bytes may be percent-encoded threefold, and a
+# key of 8 KB has to be answered like any other wrong key.
+_LONGEST_LINE = 16 * 1024
+_MOST_FIELDS = 128
+_MOST_WAITING = 32  # requests that have come before they could be answered
+_BODY_BUFFER = 256 * 1024  # bytes of a request's body
 _LAST_HEAD_S = 1.0  # for a head that is under way when the gateway ends
 
 
@@ -29,147 +44,290 @@ class Timeouts:
     idle_s: float
 
 
-class Connection(web.RequestHandler):
-    """aiohttp's protocol with what it cannot be told.
+class Host(Protocol):
+    """Whom connections belong to."""
+
+    def opened(self, connection: "Connection") -> None:
+        """There is a new one."""
+
+    def closed(self, connection: "Connection") -> None:
+        """It is gone: all of its bytes have left, or never will."""
+
+    @property
+    def shared(self) -> Mapping[web.RequestKey[Any] | str, Any]:
+        """What every request brings."""
+
+    async def answer(self, request: web.BaseRequest) -> Response:
+        """Answer; raise `ConnectionError` if the connection is of no more use."""
+
+
+_Coming = tuple[RawRequestMessage | HttpProcessingError, StreamReader]
+
+# What stands for a request that could not be parsed.
+_UNREADABLE = RawRequestMessage(
+    method="UNKNOWN",
+    path="/",
+    version=HttpVersion10,
+    headers=CIMultiDictProxy(CIMultiDict()),
+    raw_headers=(),
+    should_close=True,
+    compression=None,
+    upgrade=False,
+    chunked=False,
+    url=URL("/"),
+)
+
+
+class Connection(BaseProtocol):
+    """Parses requests as they come and answers them one by one, all in one task.
 
     A connection that has not sent a complete request head *header_s* seconds after it was opened,
-    or after the first byte of the next head, is closed: aiohttp's own limit is the keep-alive
-    timeout, which a proxy needs to be long. (That one still holds for a head that begins while the
-    request before it is being answered.) A reader that does not take the rest of an answer whose
-    handler is done is cut off; aiohttp waits for it for ever. And aiohttp logs and echoes the bytes
-    of a malformed head, in which a key may stand.
+    or after the first byte of the next head, is closed, and one that sends nothing for
+    *keepalive_s* after an answer. (That one also holds for a head that begins while the request
+    before it is being answered.) A reader that does not take the rest of an answer whose handler
+    is done is cut off. Nothing is told of the bytes of a malformed head, in which a key may stand.
     """
 
-    __slots__ = ("_finishing", "_head_deadline", "_stalled", "_timeouts", "_wire", "is_aborted")
-
-    def __init__(self, manager: web.Server, *, timeouts: Timeouts, **kwargs: Any) -> None:
-        super().__init__(
-            manager,
-            keepalive_timeout=timeouts.keepalive_s,
-            lingering_time=timeouts.header_s,  # for a body that nobody asked for
-            **kwargs,
+    def __init__(self, host: Host, timeouts: Timeouts) -> None:
+        loop = asyncio.get_running_loop()
+        parser = HttpRequestParser(
+            self,
+            loop,
+            _BODY_BUFFER,
+            max_line_size=_LONGEST_LINE,
+            max_headers=_MOST_FIELDS,
+            max_field_size=_LONGEST_LINE,
+            payload_exception=web.RequestPayloadError,
+            auto_decompress=False,
+            max_msg_queue_size=_MOST_WAITING,
         )
+        super().__init__(loop, parser)
+        self._requests = parser
+        self._host = host
         self._timeouts = timeouts
-        self._head_deadline: asyncio.TimerHandle | None = None
-        self._finishing = False
-        self.is_aborted = False
-        # aiohttp forgets its transport when it starts to close; bytes may still be waiting in it.
-        self._wire: asyncio.Transport | None = None
+        self._waiting: deque[_Coming] = deque()
+        self._idle: asyncio.Future[None] | None = None  # while there is nothing to answer
+        self._in_head = True
+        self._is_deaf = False  # nothing that still comes is a request
+        self._is_answering = False
+        self._closes_at = 0.0  # if it is idle then
+        self._looks_at = math.inf
+        self._timer: asyncio.TimerHandle | None = None
         self._stalled = (0, 0.0)  # so many bytes are left to send, since when
+        self.finishing = False  # the request that is being answered is the last
+        self.is_aborted = False
 
     @property
     def header_s(self) -> float:
         """How long a client may take for the head of a request."""
         return self._timeouts.header_s
 
-    @property
-    def finishing(self) -> bool:
-        """Whether the request that is being answered is the last."""
-        return self._finishing
-
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Start waiting for the first head."""
         super().connection_made(transport)
-        self._wire = cast(asyncio.Transport, transport)
-        self._await_head(self._timeouts.header_s)
+        tcp_keepalive(cast(asyncio.Transport, transport))
+        # For aiohttp's requests.
+        self.ssl_context = transport.get_extra_info("sslcontext")
+        self.peername = transport.get_extra_info("peername")
+        self.sockname = transport.get_extra_info("sockname")
+        self._close_in(self._timeouts.header_s)
+        self._task = self._loop.create_task(self._serve())
+        self._host.opened(self)
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Stop waiting."""
-        self._stop_waiting()
-        self._wire = None
+        """Stop waiting, and the handler: nobody wants its answer any more."""
         super().connection_lost(exc)
+        self._is_deaf = True
+        if self._timer is not None:
+            self._timer.cancel()
+        self._task.cancel()
+        self._host.closed(self)
 
     def data_received(self, data: bytes) -> None:
-        """Feed the parser; an incomplete head starts the clock, a complete one stops it."""
-        heads = self._request_count
-        super().data_received(data)
-        if self._request_count > heads:
-            self._stop_waiting()
-            self._close |= self._finishing
-        elif self._head_deadline is None and self._current_request is None:
-            self._await_head(self._timeouts.header_s)
+        """Feed the parser; an incomplete head starts the clock."""
+        if self._is_deaf:
+            return
+        messages: Sequence[_Coming]
+        try:
+            messages, self._is_deaf, _ = self._requests.feed_data(data)
+        except HttpProcessingError as exc:
+            messages, self._is_deaf = [(exc, EMPTY_PAYLOAD)], True
+        if messages:
+            self._in_head = False
+            self._waiting.extend(messages)
+            if self._idle is not None and not self._idle.done():
+                self._idle.set_result(None)
+            if len(self._waiting) >= _MOST_WAITING and not self._buffer_paused:
+                self._pause_reading_for_buffer()
+        elif self._idle is not None and not self._in_head:
+            self._in_head = True
+            self._close_in(self._timeouts.header_s)
 
     def finish(self) -> None:
         """Answer what has been asked, is being asked, or is about to be by a new client; close."""
-        self._finishing = True
-        if self._head_deadline is not None:
-            self._stop_waiting()
-            self._await_head(min(_LAST_HEAD_S, self._timeouts.header_s))
-        elif self._waiter is not None and not self._waiter.done():
-            self.force_close()
-        else:
-            self._close = True
+        self.finishing = True
+        if self._in_head:
+            self._close_in(min(_LAST_HEAD_S, self._timeouts.header_s))
+        elif self._idle is not None:
+            self._close()
 
     def abort(self) -> None:
         """End so that no client, HTTP/1.0 included, can take it for a clean end."""
         self.is_aborted = True
-        if self._wire is None:
+        if self.transport is None:
             return
-        sock = self._wire.get_extra_info("socket")
+        sock = self.transport.get_extra_info("socket")
         if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self._wire.abort()
+        self.transport.abort()
 
     def cut_off_stalled(self) -> None:
         """Abort if the reader has taken nothing of a finished answer for *idle_s* seconds.
 
         Called every now and then. While a handler runs, its `Pace` watches the reader.
         """
-        if self._wire is None or self._current_request is not None:
+        if self.transport is None or self._is_answering:
             return
-        buffered, now = self._wire.get_write_buffer_size(), self._loop.time()
-        left = buffered and untaken(self._wire)
+        buffered, now = self.transport.get_write_buffer_size(), self._loop.time()
+        left = buffered and untaken(self.transport)
         if left != self._stalled[0]:
             self._stalled = (left, now)
         elif left and now - self._stalled[1] >= self._timeouts.idle_s:
             self.abort()
 
-    def handle_error(
-        self,
-        request: web.BaseRequest,
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,
-    ) -> web.StreamResponse:
-        """Answer what could not be parsed, or went wrong around `boundary`, in the error format.
+    async def _serve(self) -> None:
+        try:
+            while await self._answered_one() and not self.finishing:
+                if self._waiting:
+                    await asyncio.sleep(0)  # whoever sends many at once takes turns with others
+        except ConnectionError:
+            pass  # the client has gone
+        finally:
+            self._close()
 
-        Nothing is told of what it was: not to the client, and not in the log.
-        """
-        if request.writer.output_size > 0 or isinstance(exc, ConnectionError):
-            raise ConnectionError("the connection is of no more use") from exc
-        # aiohttp's stand-in for what it could not parse has no headers to take an id from.
-        request_id, kind = new_request_id(), type(exc).__name__
-        if status == 400:
-            log.info("request_malformed", error=kind, request_id=request_id)
-            response = error_response(400, error_body("malformed request"))
+    async def _answered_one(self) -> bool:
+        """Answer the next request; return whether another may follow it."""
+        if not self._waiting:
+            await self._asked()
+        message, payload = self._next()
+        error = message if isinstance(message, HttpProcessingError) else None
+        head = _UNREADABLE if isinstance(message, HttpProcessingError) else message
+        writer = StreamWriter(self, self._loop)
+        request = self._request(head, payload, writer)
+        self._is_answering = True
+        try:
+            response = _refusal(request, error) if error else await self._host.answer(request)
+        except ConnectionError:
+            raise
+        except Exception as exc:  # logged, by its name alone
+            if writer.output_size:
+                raise ConnectionError("the connection is of no more use") from exc
+            response = _failure(request, exc)
+        finally:
+            self._is_answering = False
+        if isinstance(response, Answer):
+            self._write(response.written(request, is_last=is_last(request)))
+            if self.writing_paused:
+                await writer.drain()
         else:
-            log.error("request_failed", error=kind, request_id=request_id)
-            response = error_response(500, error_body("internal error"))
-        metrics.REQUESTS.labels("unmatched", "other", response.status).inc()
-        set_common_headers(response, request_id)
-        response.force_close()
-        return response
+            await response.prepare(request)
+            await response.write_eof()
+        return bool(response.keep_alive) and (payload.is_eof() or await self._took_rest(payload))
 
-    def finish_response(
-        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
-    ) -> Coroutine[Any, Any, tuple[web.StreamResponse, bool]]:
-        """Send *resp*; what aiohttp raised before `boundary` ran gets the error format, too.
+    async def _asked(self) -> None:
+        if not self._in_head:
+            self._close_in(self._timeouts.keepalive_s)
+        self._idle = self._loop.create_future()
+        try:
+            await self._idle
+        finally:
+            self._idle = None
 
-        That is 417: `Expect` is judged before any middleware runs, and aiohttp's text echoes it.
-        """
-        if isinstance(resp, web.HTTPException):
-            resp = error_response(resp.status, error_body(resp.reason.lower()))
-        return super().finish_response(request, resp, start_time)
+    def _next(self) -> _Coming:
+        coming = self._waiting.popleft()
+        self._requests.message_consumed()
+        if self._buffer_paused and len(self._waiting) <= _MOST_WAITING // 2:
+            self.data_received(b"")  # what the parser has held back
+            if len(self._waiting) < _MOST_WAITING:
+                self._resume_reading_for_buffer()
+        return coming
 
-    def _await_head(self, timeout_s: float) -> None:
-        self._head_deadline = self._loop.call_later(timeout_s, self._head_missed)
+    def _request(
+        self, head: RawRequestMessage, payload: StreamReader, writer: StreamWriter
+    ) -> web.BaseRequest:
+        return web.BaseRequest(
+            head,
+            payload,
+            self,  # type: ignore[arg-type]  # has all that a request asks its protocol for
+            writer,
+            self._task,
+            self._loop,
+            state={**self._host.shared, EXCHANGE: Exchange(head.headers)},
+        )
 
-    def _stop_waiting(self) -> None:
-        if self._head_deadline is not None:
-            self._head_deadline.cancel()
-            self._head_deadline = None
+    def _write(self, data: bytes) -> None:
+        if self.transport is None or self.transport.is_closing():
+            raise ConnectionResetError("the client left")
+        self.transport.write(data)
 
-    def _head_missed(self) -> None:
-        self._head_deadline = None
-        if self._waiter is not None and not self._waiter.done():
-            self.force_close()
+    async def _took_rest(self, payload: StreamReader) -> bool:
+        """Take what nobody wanted of a body, as long as a head may take; whether it has ended."""
+        try:
+            async with asyncio.timeout(self._timeouts.header_s):
+                while not payload.is_eof():
+                    await payload.readany()
+        except (TimeoutError, HttpProcessingError, web.RequestPayloadError):
+            return False
+        return True
+
+    def _close_in(self, seconds: float) -> None:
+        """Close then, if it is idle; the timer is not moved for every request."""
+        self._closes_at = self._loop.time() + seconds
+        if self._timer is None or self._closes_at < self._looks_at:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._looks_at = self._closes_at
+            self._timer = self._loop.call_at(self._looks_at, self._look)
+
+    def _look(self) -> None:
+        self._timer = None
+        if self._idle is None:
+            return  # the time is set anew behind the answer
+        left = self._closes_at - self._loop.time()
+        if left > 0:
+            self._close_in(left)
+        else:
+            self._close()
+
+    def _close(self) -> None:
+        """End once everything written has left."""
+        self._is_deaf = True
+        if self.transport is not None:
+            self.transport.close()
+
+
+def is_last(request: web.BaseRequest) -> bool:
+    """Whether the connection ends with the answer to *request*."""
+    # aiohttp's parser takes what follows an Upgrade or a CONNECT for no request.
+    return (
+        cast(Connection, request.protocol).finishing
+        or "Upgrade" in request.headers
+        or request.method == "CONNECT"
+    )
+
+
+def _refusal(request: web.BaseRequest, error: HttpProcessingError) -> Answer:
+    REQUEST_ID.set(request[EXCHANGE].request_id)
+    log.info("request_malformed", error=type(error).__name__)
+    return _last_answer(error_response(400, error_body("malformed request")))
+
+
+def _failure(request: web.BaseRequest, error: Exception) -> Answer:
+    log.error("request_failed", error=type(error).__name__)
+    return _last_answer(error_response(500, error_body("internal error")))
+
+
+def _last_answer(answer: Answer) -> Answer:
+    metrics.REQUESTS.labels(UNMATCHED, "other", answer.status).inc()
+    answer.keep_alive = False
+    return answer

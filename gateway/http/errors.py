@@ -4,10 +4,10 @@ import math
 from collections.abc import Mapping
 
 import orjson
-from aiohttp import web
 
 from gateway.domain import errors
 from gateway.domain.errors import GatewayError
+from gateway.http.answers import Answer
 
 JSON = "application/json; charset=utf-8"
 
@@ -149,8 +149,6 @@ def error_body(message: str) -> bytes:
     return orjson.dumps({"error": message})
 
 
-def error_response(
-    status: int, body: bytes, headers: Mapping[str, str] | None = None
-) -> web.Response:
+def error_response(status: int, body: bytes, headers: Mapping[str, str] | None = None) -> Answer:
     """An answer in the error format."""
-    return web.Response(status=status, body=body, headers={"Content-Type": JSON, **(headers or {})})
+    return Answer(status, body, {"Content-Type": JSON, **(headers or {})})

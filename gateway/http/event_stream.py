@@ -15,6 +15,7 @@ from gateway.http.context import EXCHANGE, Exchange
 from gateway.http.health import Lifecycle
 from gateway.http.pace import PACE_LIMITS
 from gateway.http.throttle import Crowding
+from gateway.http.transfer import begun, complete_head
 
 _PING_S = 15.0
 _LOOK_S = 0.5
@@ -32,10 +33,10 @@ class Streams:
     crowding: Crowding
 
 
-STREAMS = web.AppKey("streams", Streams)
+STREAMS = web.RequestKey("streams", Streams)
 
 
-def last_event_id(request: web.Request) -> int:
+def last_event_id(request: web.BaseRequest) -> int:
     """The last event that the client has, 0 if none; raise `BadParameter`."""
     given = request.headers.get("Last-Event-ID", "0")
     if not (given.isascii() and given.isdigit() and len(given) <= _LONGEST_ID):
@@ -44,7 +45,10 @@ def last_event_id(request: web.Request) -> int:
 
 
 async def send_events(
-    request: web.Request, principal: Principal, events: AsyncIterator[Event], still_may: StillMay
+    request: web.BaseRequest,
+    principal: Principal,
+    events: AsyncIterator[Event],
+    still_may: StillMay,
 ) -> web.StreamResponse:
     """Send *events* until the client goes, the gateway does, or *still_may* raises.
 
@@ -55,12 +59,13 @@ async def send_events(
     the buffers of its connection wait for it.
     """
     exchange = request[EXCHANGE]
-    response = _Stream(exchange, request.config_dict[PACE_LIMITS].idle_timeout_s)
+    response = _Stream(exchange, request[PACE_LIMITS].idle_timeout_s)
     if request.method == "HEAD":
-        return web.StreamResponse(headers=response.headers)
-    streams = request.config_dict[STREAMS]
+        return await begun(request, 200, response.headers)
+    streams = request[STREAMS]
     streams.crowding.enter(principal.org)
     try:
+        complete_head(request, response)
         await response.prepare(request)
         exchange.status, exchange.first_byte_at = response.status, monotonic()
         async with response:

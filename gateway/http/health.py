@@ -1,7 +1,7 @@
 """Liveness and readiness, for orchestrators and proxies; no credential is asked for."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from time import monotonic
 
 import orjson
@@ -9,10 +9,15 @@ from aiohttp import web
 
 from gateway.domain.errors import StoreUnavailable
 from gateway.executors.base import Executor
+from gateway.http.answers import Answer
+from gateway.http.context import EXCHANGE, UNMATCHED
+from gateway.http.dialects.base import NATIVE
 from gateway.http.errors import JSON
+from gateway.http.site import Site
 from gateway.store.base import Store
 from gateway.telemetry import metrics
 
+_METHODS = ("GET", "HEAD")
 _PROBE_DEADLINE_S = 2.0
 _FRESH_S = 1.0  # anybody may ask for readiness, as often as they like; executors are asked seldom
 
@@ -46,19 +51,19 @@ class HealthRoutes:
         self._store_ready = False
         self._fresh_until = 0.0
 
-    def add_to(self, app: web.Application, with_metrics: bool) -> None:
+    def add_to(self, site: Site, with_metrics: bool) -> None:
         """Mount the routes; metrics belong on the admin listener alone."""
-        app.router.add_get("/livez", self.alive)
+        site.mount("/livez", _Open("/livez", self.alive))
         for path in ("/readyz", "/healthz", "/health", "/readiness"):
-            app.router.add_get(path, self.ready)
+            site.mount(path, _Open(path, self.ready))
         if with_metrics:
-            app.router.add_get("/metrics", self.metrics)
+            site.mount("/metrics", _Open("/metrics", self.metrics))
 
-    async def alive(self, request: web.Request) -> web.Response:
+    async def alive(self) -> Answer:
         """200 as long as the event loop turns."""
         return _json(200, {"status": "alive"})
 
-    async def ready(self, request: web.Request) -> web.Response:
+    async def ready(self) -> Answer:
         """200 or 503, with what the store and each executor said within the last second."""
         if self._lifecycle.unready or self._lifecycle.draining:
             return _json(503, {"status": "draining"})
@@ -79,9 +84,25 @@ class HealthRoutes:
             },
         )
 
-    async def metrics(self, request: web.Request) -> web.Response:
+    async def metrics(self) -> Answer:
         """The Prometheus text format."""
-        return web.Response(body=metrics.expose(), headers={"Content-Type": metrics.CONTENT_TYPE})
+        return Answer(200, metrics.expose(), {"Content-Type": metrics.CONTENT_TYPE})
+
+
+class _Open:
+    """A place for everybody."""
+
+    dialect = NATIVE
+
+    def __init__(self, name: str, handler: Callable[[], Awaitable[Answer]]) -> None:
+        self.name = name
+        self._handler = handler
+
+    async def answer(self, request: web.BaseRequest) -> Answer:
+        if request.method not in _METHODS:
+            request[EXCHANGE].route = UNMATCHED
+            raise web.HTTPMethodNotAllowed(request.method, _METHODS)
+        return await self._handler()
 
 
 async def _answers(store: Store) -> bool:
@@ -102,5 +123,5 @@ async def _probe(executor: Executor) -> dict[str, object]:
     return {"ready": health.ready, **health.details}
 
 
-def _json(status: int, value: object) -> web.Response:
-    return web.Response(status=status, body=orjson.dumps(value), headers={"Content-Type": JSON})
+def _json(status: int, value: object) -> Answer:
+    return Answer(status, orjson.dumps(value), {"Content-Type": JSON})

@@ -1,21 +1,19 @@
-"""Applications and the connections they are served on: each may be replaced without the other."""
+"""Sites and the connections they are served on: each may be replaced without the other."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Coroutine, Iterator, Mapping
 from typing import Any, cast
 
 import structlog
 from aiohttp import web
 
+from gateway.http.answers import Response
+from gateway.http.boundary import boundary
 from gateway.http.connection import Connection, Timeouts
-from gateway.http.context import EXCHANGE, request_id, set_common_headers
+from gateway.http.site import Site
 
 log = structlog.get_logger()
 
-# aiohttp refuses longer heads with 400. A path of 4095 bytes may be percent-encoded threefold, and
-# a key of 8 KB has to be answered like any other wrong key.
-_LONGEST_LINE = 16 * 1024
 _BREAKING_S = 2.0  # for handlers to notice that their connection is gone
 
 
@@ -62,35 +60,18 @@ class Crowd:
 
 
 class Hosted:
-    """A started application, and the connections whose requests it is answering."""
+    """A site, and the connections whose requests it is answering."""
 
-    def __init__(self, server: web.Server) -> None:
-        self._server = server
+    def __init__(self, site: Site) -> None:
+        self.site = site
         self._busy = Crowd()
 
-    @classmethod
-    @asynccontextmanager
-    async def running(cls, app: web.Application) -> AsyncIterator["Hosted"]:
-        """Start *app*; what it is answering at the end should have been waited for (`finish`)."""
-        app.on_response_prepare.append(_complete_head)
-        runner = web.AppRunner(app, access_log=None)
-        await runner.setup()
-        assert runner.server is not None
-        try:
-            yield cls(runner.server)
-        finally:
-            await runner.cleanup()
-
-    def request(self, *parts: Any) -> web.BaseRequest:
-        """Make the request that a connection has received."""
-        return self._server.request_factory(*parts)
-
-    async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Run the application's handler."""
+    async def answer(self, request: web.BaseRequest) -> Response:
+        """Have the site answer."""
         connection = cast(Connection, request.protocol)
         self._busy.add(connection)
         try:
-            return await self._server.request_handler(request)
+            return await boundary(self.site, request)
         finally:
             self._busy.discard(connection)
 
@@ -102,50 +83,46 @@ class Hosted:
             await self._busy.gone(_BREAKING_S)
 
 
-class ConnectionServer(web.Server):
+class ConnectionServer:
     """Makes a `Connection` of every accepted socket.
 
-    Each request goes to the application that is hosted at that moment, so that connections live
-    on while applications are replaced.
+    Each request goes to the site that is hosted at that moment, so that connections live on while
+    sites are replaced.
     """
 
     def __init__(self, hosted: Hosted, timeouts: Timeouts) -> None:
-        super().__init__(
-            self._answer,
-            request_factory=self._request,
-            handler_cancellation=True,
-            access_log=None,
-            auto_decompress=False,
-            max_line_size=_LONGEST_LINE,
-            max_field_size=_LONGEST_LINE,
-        )
         self._hosted = hosted
         self._timeouts = timeouts
         self._open = Crowd()
         self._watch: asyncio.TimerHandle | None = None
 
-    def __call__(self) -> web.RequestHandler:
+    def __call__(self) -> Connection:
         """The protocol of one connection."""
-        return Connection(self, loop=self._loop, timeouts=self._timeouts, **self._kwargs)
+        return Connection(self, self._timeouts)
 
     def host(self, hosted: Hosted, timeouts: Timeouts) -> None:
         """Give the next requests to *hosted*; new connections have *timeouts*."""
         self._hosted = hosted
         self._timeouts = timeouts
 
-    def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
+    @property
+    def shared(self) -> Mapping[web.RequestKey[Any] | str, Any]:
+        """What every request brings."""
+        return self._hosted.site.shared
+
+    def answer(self, request: web.BaseRequest) -> Coroutine[Any, Any, Response]:
+        """Have the site answer that is hosted now."""
+        return self._hosted.answer(request)
+
+    def opened(self, connection: Connection) -> None:
         """Know the connection."""
-        super().connection_made(handler, transport)
-        self._open.add(cast(Connection, handler))
+        self._open.add(connection)
         if self._watch is None:
             self._watch_readers()
 
-    def connection_lost(
-        self, handler: web.RequestHandler, exc: BaseException | None = None
-    ) -> None:
+    def closed(self, connection: Connection) -> None:
         """Forget the connection: all of its bytes have left, or never will."""
-        super().connection_lost(handler, exc)
-        self._open.discard(cast(Connection, handler))
+        self._open.discard(connection)
 
     async def drain(self, limit_s: float) -> None:
         """End every connection once its answers have left completely; break what takes longer."""
@@ -160,28 +137,10 @@ class ConnectionServer(web.Server):
         """Break every connection now."""
         self._open.abort()
 
-    def _request(self, *parts: Any) -> web.BaseRequest:
-        return self._hosted.request(*parts)
-
-    def _answer(self, request: web.BaseRequest) -> Awaitable[web.StreamResponse]:
-        return self._hosted.answer(request)
-
     def _watch_readers(self) -> None:
         self._watch = None
         for connection in self._open:
             connection.cut_off_stalled()
         if len(self._open):
-            self._watch = self._loop.call_later(self._timeouts.idle_s / 4, self._watch_readers)
-
-
-async def _complete_head(request: web.Request, response: web.StreamResponse) -> None:
-    """Add what every answer has, and to a connection's last that it is the last (signal)."""
-    exchange = request.get(EXCHANGE)
-    set_common_headers(response, exchange.request_id if exchange else request_id(request))
-    # aiohttp 3.14.5 loses what follows an unknown Upgrade in one segment: the next request might
-    # be read from its middle on.
-    is_last = isinstance(request.protocol, Connection) and request.protocol.finishing
-    if is_last or "Upgrade" in request.headers:
-        response.force_close()
-        # aiohttp has decided on this header before it calls the signal.
-        response.headers["Connection"] = "close"
+            loop = asyncio.get_running_loop()
+            self._watch = loop.call_later(self._timeouts.idle_s / 4, self._watch_readers)

@@ -7,9 +7,10 @@ import orjson
 from aiohttp import web
 
 from gateway.domain.model import Entry
+from gateway.http.answers import Answer, Response
 from gateway.http.errors import JSON
 from gateway.http.responses import source_headers
-from gateway.http.transfer import Transfer
+from gateway.http.transfer import Transfer, begun
 from gateway.service.workspaces import Listing
 
 
@@ -26,7 +27,7 @@ class Form(Protocol):
         """What stands behind the last entry."""
 
 
-async def send_listing(request: web.Request, listing: Listing, form: Form) -> web.StreamResponse:
+async def send_listing(request: web.BaseRequest, listing: Listing, form: Form) -> Response:
     """Answer with all entries of *listing*; memory does not grow with their number."""
     headers = {"Content-Type": JSON, **source_headers(request, listing)}
     head = form.opening()
@@ -37,15 +38,14 @@ async def send_listing(request: web.Request, listing: Listing, form: Form) -> we
             head, held = head + form.entries(batch), True
             continue
         if transfer is None:
-            response = web.StreamResponse(headers=headers)
-            await response.prepare(request)
+            response = await begun(request, 200, headers)
             if request.method == "HEAD":
                 return response
             transfer = Transfer(request, response)
             await transfer.write(head)
         await transfer.write(b"," + form.entries(batch))
     if transfer is None:
-        return web.Response(body=head + form.closing(listing), headers=headers)
+        return Answer(200, head + form.closing(listing), headers)
     await transfer.write(form.closing(listing))
     return await transfer.end()
 

@@ -14,6 +14,7 @@ from aiohttp import web
 
 from gateway.executors.streams import FileStream
 from gateway.http.addresses import Network, from_proxy
+from gateway.http.answers import Answer
 
 _WORTH_IT = 256 * 1024  # bytes: up to here the gateway's own answer is faster
 
@@ -36,12 +37,12 @@ class Offload:
     trusted_proxies: Sequence[Network]
 
 
-OFFLOAD = web.AppKey("offload", Offload)
+OFFLOAD = web.RequestKey("offload", Offload)
 
 
 async def handed_over(
-    request: web.Request, stream: FileStream, headers: Mapping[str, str]
-) -> web.Response | None:
+    request: web.BaseRequest, stream: FileStream, headers: Mapping[str, str]
+) -> Answer | None:
     """The answer that tells the proxy to send the file with *headers*; None if it is not to.
 
     That is for a plain GET of a whole file that is large enough and lies on this host's disk, from
@@ -51,7 +52,7 @@ async def handed_over(
     entry = stream.entry
     if (
         (entry.size or 0) <= _WORTH_IT
-        or (offload := request.config_dict.get(OFFLOAD)) is None
+        or (offload := request.get(OFFLOAD)) is None
         or request.headers.getall("X-Sendfile-Type", []) != ["X-Accel-Redirect"]
         or request.method != "GET"
         or "Repr-Digest" in headers
@@ -68,4 +69,4 @@ async def handed_over(
     target = f"{offload.prefix}{stream.source}/{quote_from_bytes(location)}"
     # With the length the proxy can tell whether it has opened what was checked here.
     own = {"X-Accel-Redirect": target, "X-Workspace-Length": str(entry.size)}
-    return web.Response(headers={**headers, **own})
+    return Answer(200, headers={**headers, **own})

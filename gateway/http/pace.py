@@ -24,7 +24,7 @@ class PaceLimits:
 
 
 _INT = struct.Struct("i")
-PACE_LIMITS = web.AppKey("pace_limits", PaceLimits)
+PACE_LIMITS = web.RequestKey("pace_limits", PaceLimits)
 
 
 def untaken(transport: asyncio.Transport) -> int:

@@ -1,5 +1,6 @@
 """Reads query parameters by the rules of the dialects; the raw bytes are decoded once."""
 
+from typing import Self
 from urllib.parse import unquote_to_bytes
 
 from aiohttp import web
@@ -10,15 +11,19 @@ _BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 
 
 class Query:
-    """The parameters of one request; unknown ones are ignored."""
+    """The parameters in a raw query string; unknown ones are ignored."""
 
-    def __init__(self, request: web.Request) -> None:
+    def __init__(self, raw: str) -> None:
         self._values: dict[str, list[bytes]] = {}
-        raw = request.rel_url.raw_query_string.replace("+", " ")
-        for pair in raw.split("&") if raw else ():
+        for pair in raw.replace("+", " ").split("&") if raw else ():
             name, _, value = pair.partition("=")
             key = unquote_to_bytes(name).decode("utf-8", "replace")
             self._values.setdefault(key, []).append(unquote_to_bytes(value))
+
+    @classmethod
+    def of(cls, request: web.BaseRequest) -> Self:
+        """The parameters of *request*."""
+        return cls(request.rel_url.raw_query_string)
 
     def raws(self, name: str) -> list[bytes]:
         """The bytes of all values of a repeatable parameter."""

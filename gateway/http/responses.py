@@ -4,13 +4,13 @@ import base64
 import hashlib
 import re
 import time
-from email.utils import formatdate
-from functools import lru_cache, partial
+from functools import partial
 
 from aiohttp import web
 
 from gateway.domain.errors import BadParameter
 from gateway.executors.streams import EVERYTHING, FileStream, Walk, Wanted
+from gateway.http.answers import Answer, Response, http_date
 from gateway.http.conditions import Outcome, etag_of, evaluate, range_applies
 from gateway.http.context import EXCHANGE
 from gateway.http.disposition import attachment
@@ -19,7 +19,7 @@ from gateway.http.media_types import media_type
 from gateway.http.offload import handed_over
 from gateway.http.queries import Query
 from gateway.http.ranges import ByteRange, Multipart, Unsatisfiable, parse_range
-from gateway.http.transfer import Transfer
+from gateway.http.transfer import Transfer, begun
 from gateway.http.turns import TURNS, Turns
 from gateway.service.workspaces import Listing
 
@@ -37,7 +37,7 @@ _known_types: dict[int, str] = {}  # by the hash of executor, session and path, 
 WORKSPACE_HEADERS = {"Content-Security-Policy": "sandbox; default-src 'none'"}
 
 
-def wanted(request: web.Request) -> Wanted:
+def wanted(request: web.BaseRequest) -> Wanted:
     """What *request* will most likely read of the file it names; see `Wanted`."""
     headers = request.headers
     held = _PLAIN_TAG.fullmatch(headers.get("If-None-Match", ""))
@@ -52,7 +52,7 @@ def wanted(request: web.Request) -> Wanted:
     return Wanted(first, count if count is None or count > 0 else None, unless)
 
 
-async def send_file(request: web.Request, stream: FileStream) -> web.StreamResponse:
+async def send_file(request: web.BaseRequest, stream: FileStream) -> Response:
     """Answer with the file's bytes as RFC 9110 asks: conditions first, then ranges.
 
     Raise `PreconditionFailed`, `RangeNotSatisfiable` or `BadParameter`.
@@ -64,9 +64,9 @@ async def send_file(request: web.Request, stream: FileStream) -> web.StreamRespo
     if etag is not None:
         headers["ETag"] = etag
     if modified_at_s is not None:
-        headers["Last-Modified"] = _http_date(modified_at_s)
+        headers["Last-Modified"] = http_date(modified_at_s)
     if not_modified(request, etag, modified_at_s):
-        return web.Response(status=304, headers=headers)
+        return Answer(304, headers=headers)
     size = entry.size
     ranges = None
     if size is not None:
@@ -84,14 +84,14 @@ async def send_file(request: web.Request, stream: FileStream) -> web.StreamRespo
 
 
 async def send_body(
-    request: web.Request,
+    request: web.BaseRequest,
     stream: FileStream,
     headers: dict[str, str],
     content_type: str,
     size: int | None,
     ranges: list[ByteRange] | None,
     head: bytes = b"",
-) -> web.StreamResponse:
+) -> Response:
     """Answer with all of *stream*, or with its *ranges*; *head* is the beginning, if it is known.
 
     Where the *size* is unknown the end is proven by chunks, which HTTP/1.0 does not have.
@@ -112,7 +112,7 @@ async def send_body(
     return await _send_span(request, stream, head, 206, part.first, part.length, headers)
 
 
-def not_modified(request: web.Request, etag: str | None, modified_at_s: int | None) -> bool:
+def not_modified(request: web.BaseRequest, etag: str | None, modified_at_s: int | None) -> bool:
     """Whether 304 is the answer; raise `PreconditionFailed` if it is 412."""
     outcome = evaluate(request.method, request.headers, etag, modified_at_s)
     if outcome is Outcome.PRECONDITION_FAILED:
@@ -120,7 +120,7 @@ def not_modified(request: web.Request, etag: str | None, modified_at_s: int | No
     return outcome is Outcome.NOT_MODIFIED
 
 
-def range_counts(request: web.Request, etag: str | None, modified_at_s: int | None) -> bool:
+def range_counts(request: web.BaseRequest, etag: str | None, modified_at_s: int | None) -> bool:
     """Whether there is a `Range` that is not to be ignored, whatever it says."""
     # RFC 9110 section 14.2: Range is defined for GET alone.
     return (
@@ -131,7 +131,7 @@ def range_counts(request: web.Request, etag: str | None, modified_at_s: int | No
 
 
 def ranges_asked(
-    request: web.Request, etag: str | None, modified_at_s: int | None, size: int
+    request: web.BaseRequest, etag: str | None, modified_at_s: int | None, size: int
 ) -> list[ByteRange] | None:
     """The parts that are to be sent, None for all; raise `RangeNotSatisfiable`."""
     if not range_counts(request, etag, modified_at_s):
@@ -142,7 +142,7 @@ def ranges_asked(
         raise RangeNotSatisfiable(size) from None
 
 
-def source_headers(request: web.Request, source: FileStream | Walk | Listing) -> dict[str, str]:
+def source_headers(request: web.BaseRequest, source: FileStream | Walk | Listing) -> dict[str, str]:
     """Who served it, and why not the first in the chain; noted for the log line as well."""
     exchange = request[EXCHANGE]
     exchange.executor = source.source
@@ -152,7 +152,9 @@ def source_headers(request: web.Request, source: FileStream | Walk | Listing) ->
     return {"X-Workspace-Source": source.source, "X-Workspace-Fallback": source.fallback}
 
 
-def _media_type(request: web.Request, stream: FileStream, head: bytes, *, complete: bool) -> str:
+def _media_type(
+    request: web.BaseRequest, stream: FileStream, head: bytes, *, complete: bool
+) -> str:
     """The type of the content; judging binary data takes a third of a small file's whole time."""
     entry = stream.entry
     if entry.version is None:
@@ -176,20 +178,18 @@ async def _head(stream: FileStream) -> bytes:
 
 
 async def _send_span(
-    request: web.Request,
+    request: web.BaseRequest,
     stream: FileStream,
     head: bytes,
     status: int,
     first: int,
     count: int | None,
     headers: dict[str, str],
-) -> web.StreamResponse:
-    # For HEAD, Response would leave out the length of what is empty.
+) -> Response:
+    # For HEAD, Answer would leave out the length of what is empty.
     if count is not None and first + count <= len(head) and request.method != "HEAD":
-        return web.Response(status=status, body=head[first : first + count], headers=headers)
-    response = web.StreamResponse(status=status, headers=headers)
-    response.content_length = count
-    await response.prepare(request)
+        return Answer(status, head[first : first + count], headers)
+    response = await begun(request, status, headers, count)
     if request.method == "HEAD":
         return response
     transfer = Transfer(request, response)
@@ -198,12 +198,10 @@ async def _send_span(
 
 
 async def _send_parts(
-    request: web.Request, stream: FileStream, multipart: Multipart, headers: dict[str, str]
-) -> web.StreamResponse:
-    response = web.StreamResponse(status=206, headers=headers)
-    response.headers["Content-Type"] = multipart.content_type
-    response.content_length = multipart.length
-    await response.prepare(request)
+    request: web.BaseRequest, stream: FileStream, multipart: Multipart, headers: dict[str, str]
+) -> Response:
+    headers["Content-Type"] = multipart.content_type
+    response = await begun(request, 206, headers, multipart.length)
     transfer = Transfer(request, response)
     for part_head, part in multipart.parts():
         await transfer.write(part_head)
@@ -212,11 +210,11 @@ async def _send_parts(
     return await transfer.end()
 
 
-async def _digest(request: web.Request, stream: FileStream) -> dict[str, str]:
+async def _digest(request: web.BaseRequest, stream: FileStream) -> dict[str, str]:
     algorithm = _wanted_digest(request)
     if algorithm is None:
         return {}
-    return {"Repr-Digest": await _digest_of(stream, algorithm, request.config_dict[TURNS])}
+    return {"Repr-Digest": await _digest_of(stream, algorithm, request[TURNS])}
 
 
 async def _digest_of(stream: FileStream, algorithm: str, turns: Turns) -> str:
@@ -227,8 +225,8 @@ async def _digest_of(stream: FileStream, algorithm: str, turns: Turns) -> str:
     return f"{algorithm}=:{base64.b64encode(digest.digest()).decode()}:"
 
 
-def _wanted_digest(request: web.Request) -> str | None:
-    asked = Query(request).text("digest")
+def _wanted_digest(request: web.BaseRequest) -> str | None:
+    asked = Query.of(request).text("digest")
     if asked is not None:
         if asked != "sha256":
             raise BadParameter("digest: only sha256 is known")
@@ -239,11 +237,6 @@ def _wanted_digest(request: web.Request) -> str | None:
         if name in _ALGORITHMS and weight in _WEIGHTS and int(weight) > best_weight:
             best, best_weight = name, int(weight)
     return best
-
-
-@lru_cache(4096)
-def _http_date(seconds: int) -> str:
-    return formatdate(seconds, usegmt=True)
 
 
 def _modified_at_s(mtime_ns: int | None) -> int | None:

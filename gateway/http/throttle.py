@@ -27,7 +27,7 @@ class Throttle:
 
     def check(self, name: str) -> None:
         """Raise `TooManyRequests` if *name* has used up its rate."""
-        if self._capacity and self._tokens(name) < 1:
+        if name in self._buckets and self._tokens(name) < 1:
             self._refuse(name)
 
     def take(self, name: str) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import contextmanager
 from time import monotonic
 
@@ -10,6 +10,8 @@ from aiohttp import web
 
 from gateway.domain.errors import StreamBroken
 from gateway.executors.streams import FileStream
+from gateway.http.answers import COMMON_HEADERS
+from gateway.http.connection import is_last
 from gateway.http.context import EXCHANGE
 from gateway.http.pace import PACE_LIMITS, Pace
 
@@ -18,16 +20,36 @@ _GRAIN = 128 << 10
 _SPAN = 1 << 20  # bytes checked for being cached, and sent, at once
 
 
+def complete_head(request: web.BaseRequest, response: web.StreamResponse) -> None:
+    """Add what every answer has to a *response* that is going to be prepared."""
+    response.headers.update(COMMON_HEADERS)
+    response.headers["X-Request-ID"] = request[EXCHANGE].request_id
+    if is_last(request):
+        response.force_close()
+        response.headers["Connection"] = "close"  # for HTTP/1.0, too
+
+
+async def begun(
+    request: web.BaseRequest, status: int, headers: Mapping[str, str], length: int | None = None
+) -> web.StreamResponse:
+    """A response whose head has been sent."""
+    response = web.StreamResponse(status=status, headers=headers)
+    response.content_length = length
+    complete_head(request, response)
+    await response.prepare(request)
+    return response
+
+
 class Transfer:
     """The body of one prepared response, written in order."""
 
-    def __init__(self, request: web.Request, response: web.StreamResponse) -> None:
+    def __init__(self, request: web.BaseRequest, response: web.StreamResponse) -> None:
         self._request = request
         self._response = response
         self._exchange = request[EXCHANGE]
         self._exchange.status = response.status
         self._exchange.first_byte_at = monotonic()
-        self._pace = Pace(request.config_dict[PACE_LIMITS], _transport(request))
+        self._pace = Pace(request[PACE_LIMITS], _transport(request))
 
     async def write(self, data: bytes) -> None:
         """Send *data*; raise `ConnectionError` if the client is gone or too slow."""
@@ -104,7 +126,7 @@ def _cached(descriptor: int, first: int, count: int) -> bool:
     return True
 
 
-def _transport(request: web.Request) -> asyncio.Transport:
+def _transport(request: web.BaseRequest) -> asyncio.Transport:
     """The client's transport while it can be used; raise `ConnectionResetError` afterwards."""
     transport = request.transport
     if transport is None or transport.is_closing():
@@ -113,7 +135,7 @@ def _transport(request: web.Request) -> asyncio.Transport:
 
 
 @contextmanager
-def _own_socket(request: web.Request) -> Iterator[int]:
+def _own_socket(request: web.BaseRequest) -> Iterator[int]:
     """The client's socket under our own descriptor: the loop lets nobody watch a transport's."""
     socket = os.dup(_transport(request).get_extra_info("socket").fileno())
     try:

@@ -26,4 +26,4 @@ class Turns:
         return result
 
 
-TURNS = web.AppKey("turns", Turns)
+TURNS = web.RequestKey("turns", Turns)

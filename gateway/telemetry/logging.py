@@ -6,6 +6,7 @@ import os
 from datetime import UTC, datetime
 from functools import lru_cache
 from time import gmtime, strftime, time_ns
+from typing import Any, NamedTuple
 
 import orjson
 import structlog
@@ -18,18 +19,42 @@ from gateway.telemetry.sink import Sink
 _LONG = frozenset({"exception", "stack"})  # what the console shows over several lines
 
 
-class _Logger:
-    """What structlog calls with a rendered line. *name* tells the audit log from the rest."""
+class _Lines(NamedTuple):
+    """Where lines go. *name* tells the audit log from the rest."""
 
-    def __init__(self, sink: Sink, name: str | None) -> None:
-        self.name = name
-        self._sink = sink
+    sink: Sink
+    name: str | None
 
-    def info(self, line: str | bytes) -> None:
-        """Write the line; bytes have its end already."""
-        self._sink.write(_bytes(line) if isinstance(line, str) else line)
 
-    debug = warning = error = critical = info
+class _Logger(structlog.BoundLoggerBase):
+    """structlog's own, without what binds values to a logger: a third of the work for a line."""
+
+    def info(self, event: str, **more: object) -> None:
+        """Write a line."""
+        self._write("info", event, more)
+
+    def warning(self, event: str, **more: object) -> None:
+        """Write a line."""
+        self._write("warning", event, more)
+
+    def error(self, event: str, **more: object) -> None:
+        """Write a line."""
+        self._write("error", event, more)
+
+    def exception(self, event: str, **more: object) -> None:
+        """Write a line about the exception that is being handled."""
+        self._write("error", event, {"exc_info": True, **more})
+
+    def _write(self, method: str, event: str, more: EventDict) -> None:
+        more["event"] = event
+        line: Any = more
+        try:
+            for processor in self._processors:
+                line = processor(self._logger, method, line)
+        except structlog.DropEvent:
+            return
+        # Bytes have their end already.
+        self._logger.sink.write(line if isinstance(line, bytes) else _bytes(line))
 
 
 class _Handler(logging.Handler):
@@ -57,8 +82,8 @@ def configure() -> None:
         own = foreign = [_printable, console]
     structlog.configure(
         processors=[_complete, *own],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=lambda name=None: _Logger(sink, name),
+        wrapper_class=_Logger,
+        logger_factory=lambda name=None: _Lines(sink, name),
         cache_logger_on_first_use=True,
     )
     handler = _Handler(sink)
@@ -74,14 +99,14 @@ def configure() -> None:
 
 def _complete(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
     """Add what every line has. One step instead of five: there are two lines to a request."""
-    if isinstance(logger, _Logger) and logger.name is not None:
+    if isinstance(logger, _Lines) and logger.name is not None:
         event["logger"] = logger.name
     request_id = REQUEST_ID.get()
     if request_id is not None:
         event["request_id"] = request_id
     event["level"] = method
-    seconds, fraction = divmod(time_ns(), 1_000_000_000)
-    event["timestamp"] = f"{_utc(seconds)}.{fraction // 1000:06}Z"
+    seconds, microseconds = divmod(time_ns() // 1000, 1_000_000)
+    event["timestamp"] = f"{_utc(seconds)}.{microseconds:06}Z"
     return format_exc_info(logger, method, event) if "exc_info" in event else event
 
 

@@ -21,7 +21,7 @@ from prometheus_client import (
 )
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from gateway.telemetry.tallies import Level, Observations, Tallies, settle
+from gateway.telemetry.tallies import Level, Observations, Tallies, Total, settle
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 _VERSION = version("workspace-gateway")
@@ -117,7 +117,7 @@ class RouteMetrics:
         self._requests = Tallies(REQUESTS, route)
         self._duration = Observations(DURATION.labels(route))
         self._first_byte = Observations(FIRST_BYTE.labels(route))
-        self._bytes = Tallies(RESPONSE_BYTES, route)
+        self._bytes = Total(RESPONSE_BYTES.labels(route))
 
     def count(
         self, method: str, status: int, duration_s: float, first_byte_s: float, sent: int
@@ -126,7 +126,7 @@ class RouteMetrics:
         self._requests.add((method, status))
         self._duration.add(duration_s)
         self._first_byte.add(first_byte_s)
-        self._bytes.add((), sent)
+        self._bytes.add(sent)
 
 
 @lru_cache(256)

@@ -6,6 +6,7 @@ for every change, and a request changes a dozen of them.
 
 import asyncio
 from bisect import bisect_left
+from collections import Counter as Counted
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Protocol
@@ -54,18 +55,33 @@ class Tallies:
     def __init__(self, counter: Counter, first: str) -> None:
         self._counter = counter
         self._first = first
-        self._counts: dict[tuple[str | int, ...], int] = {}
+        self._seen: list[tuple[str | int, ...]] = []
+        self.add = self._seen.append
+        """Count one with these labels."""
         _kept.append(self)
-
-    def add(self, labels: tuple[str | int, ...], count: int = 1) -> None:
-        """Count *count* more."""
-        self._counts[labels] = self._counts.get(labels, 0) + count
 
     def settle(self) -> None:
         """Add the counts to the metric."""
-        counts, self._counts = self._counts, {}
-        for labels, count in counts.items():
+        for labels, count in Counted(self._seen).items():
             self._counter.labels(self._first, *labels).inc(count)
+        self._seen.clear()
+
+
+class Total:
+    """A counter of amounts."""
+
+    def __init__(self, counter: Counter) -> None:
+        self._counter = counter
+        self._amounts: list[int] = []
+        self.add = self._amounts.append
+        """Count so much more."""
+        _kept.append(self)
+
+    def settle(self) -> None:
+        """Add the amounts to the metric."""
+        if self._amounts:
+            self._counter.inc(sum(self._amounts))
+            self._amounts.clear()
 
 
 class Observations:
@@ -76,24 +92,20 @@ class Observations:
         self._bounds = histogram._upper_bounds
         self._buckets = histogram._buckets
         self._total = histogram._sum
-        self._counts = [0] * len(self._bounds)
-        self._sum = 0.0
+        self._amounts: list[float] = []
+        self.add = self._amounts.append
+        """Observe an amount, which is not negative."""
         _kept.append(self)
-
-    def add(self, amount: float) -> None:
-        """Observe *amount*, which is not negative."""
-        self._counts[bisect_left(self._bounds, amount)] += 1
-        self._sum += amount
 
     def settle(self) -> None:
         """Add the observations to the metric."""
-        for position, count in enumerate(self._counts):
-            if count:
-                self._buckets[position].inc(count)
-                self._counts[position] = 0
-        if self._sum:
-            self._total.inc(self._sum)
-            self._sum = 0.0
+        if not self._amounts:
+            return
+        buckets = Counted([bisect_left(self._bounds, amount) for amount in self._amounts])
+        for position, count in buckets.items():
+            self._buckets[position].inc(count)
+        self._total.inc(sum(self._amounts))
+        self._amounts.clear()
 
 
 class Level:

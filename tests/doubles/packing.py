@@ -153,9 +153,8 @@ async def packing_gateway(
     async with AsyncExitStack() as stack:
         services = await stack.enter_async_context(packing_services(packer))
         authenticator = await stack.enter_async_context(authenticating(config.auth))
-        app = public(config, Lifecycle(), authenticator, services)
-        hosted = await stack.enter_async_context(Hosted.running(app))
-        connections = ConnectionServer(hosted, timeouts)
+        site = public(config, Lifecycle(), authenticator, services)
+        connections = ConnectionServer(Hosted(site), timeouts)
         sock = socket.create_server(("127.0.0.1", 0))
         listening = await asyncio.get_running_loop().create_server(connections, sock=sock)
         try:

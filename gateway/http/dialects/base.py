@@ -10,14 +10,15 @@ from aiohttp import web
 from gateway.domain.errors import BadParameter, GatewayError, PathRefused
 from gateway.domain.model import Principal, SessionId, parse_session_id
 from gateway.domain.paths import WorkspacePath
-from gateway.http.context import EXCHANGE
+from gateway.http.answers import Response
+from gateway.http.context import EXCHANGE, VARIABLES
 from gateway.http.errors import error_body
 from gateway.http.queries import Query
 
 MOST_PATHS = 100
 
-Handler = Callable[[web.Request, Principal], Awaitable[web.StreamResponse]]
-Identify = Callable[[web.Request], Awaitable[Principal]]
+Handler = Callable[[web.BaseRequest, Principal], Awaitable[Response]]
+Identify = Callable[[web.BaseRequest], Awaitable[Principal]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +63,14 @@ class Dialect:
 NATIVE = Dialect()
 
 
-def session_id_parameter(request: web.Request) -> SessionId:
+def session_id_parameter(request: web.BaseRequest) -> SessionId:
     """The route's `{session_id}`; raise `BadSessionId` if it is none."""
-    session_id = parse_session_id(request.match_info["session_id"])
+    session_id = parse_session_id(request[VARIABLES]["session_id"])
     request[EXCHANGE].session_id = session_id
     return session_id
 
 
-def path_parameter(request: web.Request) -> WorkspacePath:
+def path_parameter(request: web.BaseRequest) -> WorkspacePath:
     """The file that the raw target names behind `/api/v1/sessions/{session_id}/files/`.
 
     It is taken from the raw target because the router's decoding loses bytes that are not UTF-8.

@@ -16,6 +16,7 @@ from gateway.domain.errors import (
     SessionNotFound,
 )
 from gateway.domain.model import Principal
+from gateway.http.answers import Response
 from gateway.http.archives import archive_wanted, send_archive
 from gateway.http.dialects.base import Dialect, Route, mounted_directory, session_id_parameter
 from gateway.http.queries import Query
@@ -48,10 +49,10 @@ class Blackbox(Dialect):
             ),
         )
 
-    async def download(self, request: web.Request, principal: Principal) -> web.StreamResponse:
+    async def download(self, request: web.BaseRequest, principal: Principal) -> Response:
         """`GET …/files/download`: the workspace, or the directory `path`."""
         session_id = session_id_parameter(request)
-        packing = self._packing(Query(request))
+        packing = self._packing(Query.of(request))
         name = f"workspace-{session_id[:_PREFIX]}.{packing.format.value}"
         async with self._archives.open(
             principal, session_id, packing, archive_wanted(request)

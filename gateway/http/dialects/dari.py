@@ -17,10 +17,11 @@ from gateway.domain.errors import (
 )
 from gateway.domain.model import Principal, Scope
 from gateway.domain.records import SessionPage
+from gateway.http.answers import Answer, Response
 from gateway.http.archives import archive_wanted, send_archive
 from gateway.http.authn import GATE
 from gateway.http.bodies import json_object
-from gateway.http.context import EXCHANGE
+from gateway.http.context import EXCHANGE, VARIABLES
 from gateway.http.dialects.base import (
     Dialect,
     Route,
@@ -85,34 +86,34 @@ class Dari(Dialect):
             Route(*_OF_AGENT, self.create, method="POST"),
         )
 
-    async def create(self, request: web.Request, principal: Principal) -> web.StreamResponse:
+    async def create(self, request: web.BaseRequest, principal: Principal) -> Response:
         """`POST …/agents/{agent_id}/sessions`: a new session, and its workspace."""
-        agent_id = request.match_info["agent_id"]
+        agent_id = request[VARIABLES]["agent_id"]
         self._provisioning.require(principal, agent_id, Scope.SESSIONS_WRITE)
         wanted = new_session(await json_object(request))
         session = await self._provisioning.create(principal, agent_id, wanted)
         request[EXCHANGE].session_id = session.id
         return _json(session_object(session), status=201)
 
-    async def show(self, request: web.Request, principal: Principal) -> web.StreamResponse:
+    async def show(self, request: web.BaseRequest, principal: Principal) -> Response:
         """`GET …/sessions/{session_id}`: what is known of a session."""
         session = await self._sessions.registered(principal, session_id_parameter(request))
         return _json(session_object(session))
 
-    async def list_all(self, request: web.Request, principal: Principal) -> web.StreamResponse:
+    async def list_all(self, request: web.BaseRequest, principal: Principal) -> Response:
         """`GET …/sessions`: the caller's organisation's, newest first."""
         return _json(_page(await self._listed(request, principal, None)))
 
-    async def list_of_agent(self, request: web.Request, principal: Principal) -> web.StreamResponse:
+    async def list_of_agent(self, request: web.BaseRequest, principal: Principal) -> Response:
         """`GET …/agents/{agent_id}/sessions`: the same of one agent."""
-        agent_id = request.match_info["agent_id"]
+        agent_id = request[VARIABLES]["agent_id"]
         self._provisioning.require(principal, agent_id, Scope.SESSIONS_READ)
         return _json(_page(await self._listed(request, principal, agent_id)))
 
-    async def download(self, request: web.Request, principal: Principal) -> web.StreamResponse:
+    async def download(self, request: web.BaseRequest, principal: Principal) -> Response:
         """`GET …/workspace.zip`: the workspace, or the directories that `path` names."""
         session_id = session_id_parameter(request)
-        paths = directories(Query(request), partial(mounted_directory, _ROOT))
+        paths = directories(Query.of(request), partial(mounted_directory, _ROOT))
         packing = Packing(Format.ZIP, apart(paths))
         name = f"workspace-{session_id}.zip"
         async with self._archives.open(
@@ -120,12 +121,12 @@ class Dari(Dialect):
         ) as archive:
             return await send_archive(request, archive, packing, name, sized=False)
 
-    async def stream(self, request: web.Request, principal: Principal) -> web.StreamResponse:
+    async def stream(self, request: web.BaseRequest, principal: Principal) -> Response:
         """`GET …/stream`: the session's events, those behind `Last-Event-ID` first."""
         session_id, after = session_id_parameter(request), last_event_id(request)
 
         async def still_may() -> None:
-            caller = await request.config_dict[GATE].identify(request)
+            caller = await request[GATE].identify(request)
             await self._following.workspace(caller, session_id)
 
         async with self._following.events(principal, session_id, after) as events:
@@ -146,9 +147,9 @@ class Dari(Dialect):
         return orjson.dumps({"error": message, "detail": message})
 
     async def _listed(
-        self, request: web.Request, principal: Principal, agent_id: str | None
+        self, request: web.BaseRequest, principal: Principal, agent_id: str | None
     ) -> SessionPage:
-        query = Query(request)
+        query = Query.of(request)
         return await self._sessions.page(
             principal,
             limit=query.number("limit", 1, _LONGEST_PAGE) or _PAGE,
@@ -165,5 +166,5 @@ def _page(page: SessionPage) -> dict[str, object]:
     }
 
 
-def _json(value: dict[str, object], status: int = 200) -> web.Response:
-    return web.Response(status=status, body=orjson.dumps(value), headers={"Content-Type": JSON})
+def _json(value: dict[str, object], status: int = 200) -> Answer:
+    return Answer(status, orjson.dumps(value), {"Content-Type": JSON})

@@ -10,9 +10,10 @@ from gateway.domain.archives import Packing, apart
 from gateway.domain.errors import BadParameter
 from gateway.domain.model import Principal, Scope
 from gateway.domain.paths import LONGEST_PATH, WorkspacePath
+from gateway.http.answers import Answer, Response
 from gateway.http.archives import archive_wanted, format_named, send_archive
 from gateway.http.bodies import json_object
-from gateway.http.context import EXCHANGE
+from gateway.http.context import EXCHANGE, VARIABLES
 from gateway.http.dialects.base import (
     MOST_PATHS,
     Dialect,
@@ -77,7 +78,7 @@ class LinkRoutes(Dialect):
             Route("/d/{ticket}", "/d/{ticket:[^/]+}", self.use, identify=self.identify),
         )
 
-    async def make(self, request: web.Request, principal: Principal) -> web.StreamResponse:
+    async def make(self, request: web.BaseRequest, principal: Principal) -> Response:
         """`POST …/links`: a new link."""
         principal.require(Scope.LINKS_WRITE)
         session_id = session_id_parameter(request)
@@ -95,21 +96,21 @@ class LinkRoutes(Dialect):
             "url": f"{self._base}/d/{made.ticket}",
             "expires_at": f"{made.expires_at:%Y-%m-%dT%H:%M:%SZ}",
         }
-        return web.Response(status=201, body=orjson.dumps(answer), headers={"Content-Type": JSON})
+        return Answer(201, orjson.dumps(answer), {"Content-Type": JSON})
 
-    async def revoke(self, request: web.Request, principal: Principal) -> web.StreamResponse:
+    async def revoke(self, request: web.BaseRequest, principal: Principal) -> Response:
         """`DELETE …/links/{link_id}`: the link ends now."""
-        await self._links.revoke(principal, request.match_info["link_id"])
-        return web.Response(status=204)
+        await self._links.revoke(principal, request[VARIABLES]["link_id"])
+        return Answer(204)
 
-    async def identify(self, request: web.Request) -> Principal:
+    async def identify(self, request: web.BaseRequest) -> Principal:
         """By whose permission the ticket is a good one; raise `LinkNotFound`."""
-        grant = request[GRANT] = await self._links.find(request.match_info["ticket"])
+        grant = request[GRANT] = await self._links.find(request[VARIABLES]["ticket"])
         exchange = request[EXCHANGE]
         exchange.link_id, exchange.session_id = grant.link.id, grant.link.session_id
         return grant.principal
 
-    async def use(self, request: web.Request, principal: Principal) -> web.StreamResponse:
+    async def use(self, request: web.BaseRequest, principal: Principal) -> Response:
         """`GET /d/{ticket}`: the file or the archive, as its own route answers.
 
         Every answer to a GET that carries bytes takes a use, also one of a part: whoever has the

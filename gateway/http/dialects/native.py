@@ -6,6 +6,7 @@ from aiohttp import web
 
 from gateway.domain.archives import Packing, apart
 from gateway.domain.model import Principal
+from gateway.http.answers import Answer, Response
 from gateway.http.archives import archive_wanted, format_named, send_archive
 from gateway.http.dialects.base import (
     Dialect,
@@ -46,15 +47,15 @@ class Native(Dialect):
             ),
         )
 
-    async def make(self, request: web.Request, principal: Principal) -> web.StreamResponse:
+    async def make(self, request: web.BaseRequest, principal: Principal) -> Response:
         """`PUT …/{session_id}`: let there be a workspace."""
         await self._provisioning.make(principal, session_id_parameter(request))
-        return web.Response(status=204)
+        return Answer(204)
 
-    async def archive(self, request: web.Request, principal: Principal) -> web.StreamResponse:
+    async def archive(self, request: web.BaseRequest, principal: Principal) -> Response:
         """`GET …/archive`: the workspace, or directories of it."""
         session_id = session_id_parameter(request)
-        packing = self._packing(Query(request))
+        packing = self._packing(Query.of(request))
         name = f"workspace-{session_id}.{packing.format.value}"
         async with self._archives.open(
             principal, session_id, packing, archive_wanted(request)

@@ -12,6 +12,7 @@ from aiohttp import web
 
 from gateway.domain.model import Entry, Principal, Row, Rows, SessionId, rows_of
 from gateway.domain.paths import WorkspacePath, name_to_text
+from gateway.http.answers import Response
 from gateway.http.dialects import shannon_sdk
 from gateway.http.dialects.base import (
     Dialect,
@@ -30,6 +31,8 @@ _FILES = "/api/v1/sessions/{session_id}/files"
 _FIRST_SECOND = -62_135_596_800  # 0001-01-01T00:00:00Z
 _LAST_SECOND = 253_402_300_799  # 9999-12-31T23:59:59Z
 
+_MOST_ASKED = 256
+
 # A small directory that has not changed is listed with the same object again.
 _texts: WeakKeyDictionary[Rows, bytes] = WeakKeyDictionary()
 
@@ -41,6 +44,8 @@ class Shannon(Dialect):
 
     def __init__(self, workspaces: Workspaces) -> None:
         self._workspaces = workspaces
+        # The same few queries come again and again; most often none at all.
+        self._asked = functools.lru_cache(_MOST_ASKED)(self._parse_listing)
 
     def routes(self) -> Sequence[Route]:
         """The listing and the download."""
@@ -53,18 +58,17 @@ class Shannon(Dialect):
             ),
         )
 
-    async def list_files(self, request: web.Request, principal: Principal) -> web.StreamResponse:
+    async def list_files(self, request: web.BaseRequest, principal: Principal) -> Response:
         """`GET …/files`: the entries of a directory, or all that is below it."""
         session_id = session_id_parameter(request)
-        query = Query(request)
-        wanted = self._parse_listing(query)
-        form: Form = ListingForm(session_id, wanted.path, detail=query.boolean("detail"))
+        wanted, detail = self._asked(request.rel_url.raw_query_string)
+        form: Form = ListingForm(session_id, wanted.path, detail=detail)
         if shannon_sdk.asks(request):
             form = shannon_sdk.ListingForm()
         async with self._workspaces.listing(principal, session_id, wanted) as listing:
             return await send_listing(request, listing, form)
 
-    async def download(self, request: web.Request, principal: Principal) -> web.StreamResponse:
+    async def download(self, request: web.BaseRequest, principal: Principal) -> Response:
         """`GET …/files/{path}`: the file's bytes."""
         session_id = session_id_parameter(request)
         path = path_parameter(request)
@@ -73,17 +77,19 @@ class Shannon(Dialect):
                 return await shannon_sdk.send_file(request, stream)
             return await send_file(request, stream)
 
-    def _parse_listing(self, query: Query) -> Listed:
+    def _parse_listing(self, raw_query: str) -> tuple[Listed, bool]:
+        query = Query(raw_query)
         raw = query.raw("path") or b""
         bounds = self._workspaces.bounds
         recursive = query.boolean("recursive")
-        return Listed(
+        wanted = Listed(
             path=rooted_directory(raw),
             depth=query.number("depth", 1, bounds.depth) or (None if recursive else 1),
             selection=Selector.parse(query.text("glob"), query.texts("exclude")),
             limit=query.number("limit", 1, bounds.list_entries),
             cursor=query.text("cursor"),
         )
+        return wanted, query.boolean("detail")
 
 
 class ListingForm:

@@ -15,14 +15,14 @@ from gateway.http.errors import JSON
 from gateway.http.listings import where_it_goes_on
 from gateway.http.media_types import is_text, media_type
 from gateway.http.responses import HEAD_BYTES, source_headers
-from gateway.http.transfer import Transfer
+from gateway.http.transfer import Transfer, begun
 from gateway.http.turns import TURNS, Turns
 from gateway.service.workspaces import Listing
 
 
-def asks(request: web.Request) -> bool:
+def asks(request: web.BaseRequest) -> bool:
     """Whether the request is the SDK's: a GET that declares a JSON body it does not have."""
-    return request.content_type == "application/json"
+    return "Content-Type" in request.headers and request.content_type == "application/json"
 
 
 class ListingForm:
@@ -50,7 +50,7 @@ def _entry(entry: Entry) -> dict[str, object]:
     }
 
 
-async def send_file(request: web.Request, stream: FileStream) -> web.StreamResponse:
+async def send_file(request: web.BaseRequest, stream: FileStream) -> web.StreamResponse:
     """Answer with the file inside a JSON object: text as it is, all else in base64.
 
     The whole file is read twice, since JSON has to know in its first byte what only the last one
@@ -62,7 +62,7 @@ async def send_file(request: web.Request, stream: FileStream) -> web.StreamRespo
         raise Unavailable("the executor does not say how large the file is")
     head = await stream.read(0, min(size, HEAD_BYTES))
     content_type = media_type(entry.path.name, head, complete=len(head) == size)
-    turns = request.config_dict[TURNS]
+    turns = request[TURNS]
     is_plain = is_text(head) and await _is_utf8(stream, size, turns)
     if is_text(head) and not is_plain:
         # Text in another encoding: the type is all that tells the caller of the base64.
@@ -70,8 +70,7 @@ async def send_file(request: web.Request, stream: FileStream) -> web.StreamRespo
     envelope = {"success": True, "content_type": content_type, "size_bytes": size}
     content = _escaped(stream, size, turns) if is_plain else _base64(stream, size, turns)
     headers = {"Content-Type": JSON, **source_headers(request, stream)}
-    response = web.StreamResponse(headers=headers)
-    await response.prepare(request)
+    response = await begun(request, 200, headers)
     if request.method == "HEAD":
         return response
     transfer = Transfer(request, response)

@@ -10,7 +10,7 @@ from gateway.http.queries import Query
 
 
 def query(raw: str) -> Query:
-    return Query(make_mocked_request("GET", f"/?{raw}"))
+    return Query.of(make_mocked_request("GET", f"/?{raw}"))
 
 
 @pytest.mark.parametrize(
