@@ -9,6 +9,7 @@ import socket
 import subprocess
 import tempfile
 import time
+from contextlib import suppress
 from functools import cache
 from glob import glob
 from urllib.parse import quote
@@ -122,7 +123,9 @@ def server() -> Server:
 
 
 def _free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
+    # Not one of those that the kernel gives away: while the server is down, a client would get it.
+    while True:
+        port = 20_000 + secrets.randbelow(10_000)
+        with socket.socket() as sock, suppress(OSError):
+            sock.bind(("127.0.0.1", port))
+            return port

@@ -14,7 +14,9 @@ log = structlog.get_logger()
 DEADLINE_S = 5.0
 """For one call, from the wait for a connection to the last row."""
 
-_MIGRATION_S = 60.0
+MIGRATION_S = 60.0
+"""For bringing the schema up to date, and for waiting until others have."""
+
 _BETWEEN_STARTS_S = 0.5
 
 T = TypeVar("T")
@@ -48,7 +50,7 @@ class Database(ABC):
         While the database is away nothing is done: `keep_starting` will.
         """
         try:
-            await self._in_time(self._migrate(), _MIGRATION_S)
+            await self._in_time(self._migrate(), MIGRATION_S)
         except StoreUnavailable:
             return
         self._started = True

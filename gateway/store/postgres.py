@@ -22,6 +22,8 @@ _SETTINGS = {
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
 _AWAY = (
     asyncpg.InterfaceError,
+    # What a connection raises that has been told of its end, but has not ended yet.
+    asyncpg.InternalClientError,
     asyncpg.PostgresConnectionError,
     asyncpg.InvalidAuthorizationSpecificationError,
     asyncpg.InvalidCatalogNameError,
