@@ -13,6 +13,7 @@ from gateway.store.keys import SqlKeys
 from gateway.store.links import SqlLinks
 from gateway.store.sessions import SqlSessions
 from gateway.store.sqlite import Sqlite
+from gateway.system.background import Background
 
 
 class SqlStore(Store):
@@ -28,26 +29,31 @@ class SqlStore(Store):
     async def check(self) -> None:
         await self._database.read("SELECT 1 FROM ledgers LIMIT 1")
 
-    async def work(self) -> None:
+    async def work(self, background: Background) -> None:
         """Do, until cancelled, what nobody asks for."""
-        await self._database.keep_starting()
         async with asyncio.TaskGroup() as group:
-            group.create_task(self.keys.keep_writing_uses())
-            group.create_task(self.links.keep_purging())
-            group.create_task(self.events.keep_listening())
+            for name, work in (
+                ("store.start", self._database.keep_starting),
+                ("store.uses", self.keys.keep_writing_uses),
+                ("store.links", self.links.keep_purging),
+                ("store.events", self.events.keep_listening),
+            ):
+                group.create_task(background.keep(name, work))
 
 
 @asynccontextmanager
-async def opened(url: str, password: str | None = None) -> AsyncIterator[Store]:
+async def opened(
+    url: str, password: str | None = None, background: Background | None = None
+) -> AsyncIterator[Store]:
     """The store at *url*, which the config has checked; raise `StoreUnusable`.
 
     A PostgreSQL server that cannot be reached yet is no error: until it can, calls raise
-    `StoreUnavailable`.
+    `StoreUnavailable`. *background* knows how the store's own work goes.
     """
     async with _database(url, password) as database:
         await database.start()
         store = SqlStore(database)
-        async with _beside(store.work()):
+        async with _beside(store.work(background or Background())):
             yield store
 
 
@@ -72,5 +78,3 @@ async def _beside(work: Coroutine[None, None, None]) -> AsyncIterator[None]:
         task.cancel()
         # Not a TaskGroup: whoever closes the store may be another task than the one that opened it.
         await asyncio.wait([task])
-        if not task.cancelled():
-            task.result()

@@ -5,12 +5,16 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import httpx
 import pytest
 from httpx_sse import EventSource, ServerSentEvent, aconnect_sse
 
+from gateway.config.model import ExecutorConfig
+from gateway.executors import registry
+from gateway.executors.base import Changed
+from gateway.executors.local.local import Local, LocalConfig
 from tests.gateways import AUTH, KEY, Gateway, key_entry, plant, running
 from tests.wire import Wire, ask, head
 
@@ -121,6 +125,40 @@ async def test_changes_are_told_within_bounds_and_never_from_outside(gateway, ro
                     break
 
     assert not [path for path in found if "other" in path or "secret" in path]
+
+
+class FalteringConfig(LocalConfig):
+    """As the local one's."""
+
+    type: Literal["faltering"]
+
+
+class Faltering(Local):
+    """Fails in a way of its own when it is asked for changes for the first time."""
+
+    Config: ClassVar[type[ExecutorConfig]] = FalteringConfig
+    asked = 0
+
+    def changes(self, workspace: str) -> AsyncIterator[Changed]:
+        self.asked += 1
+        if self.asked == 1:
+            raise RuntimeError("no watch today")
+        return super().changes(workspace)
+
+
+async def test_a_watch_that_fails_is_told_and_begun_anew(root, monkeypatch):
+    monkeypatch.setitem(registry._places(), "faltering", f"{__name__}:Faltering")
+    plant(root, {"s1/a.txt": b"content"})
+    executors = {"local": {"type": "faltering", "root": str(root)}}
+    async with running(root, config(executors=executors)) as gateway:
+        before = (await gateway.ask("/readyz")).json
+        async with streamed(gateway.port) as source:
+            await watched(source, root)
+        await asyncio.sleep(1)
+        after = (await gateway.ask("/readyz")).json
+
+    assert (before["status"], before["failing"]) == ("ready", [])
+    assert (after["status"], after["failing"]) == ("ready", ["workspace.changes"])
 
 
 async def test_followers_of_one_session_do_not_multiply_its_changes(gateway, root):
