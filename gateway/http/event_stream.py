@@ -17,7 +17,7 @@ from gateway.http.pace import PACE_LIMITS
 from gateway.http.throttle import Crowding
 
 _PING_S = 15.0
-_LOOK_S = 0.5
+_LOOK_S = 0.3  # and what is looked at may be half a second old
 _LONGEST_ID = 18  # digits
 
 StillMay = Callable[[], Awaitable[object]]

@@ -20,7 +20,7 @@ WAITING: Final = "waiting"  # for somebody else to make it
 IDLE: Final = "idle"
 
 _NOT_FOUND = "session not found"
-_FRESH_S = 1.0
+_FRESH_S = 0.5
 _MOST_DIRECTORIES = 4096
 
 T = TypeVar("T")
@@ -76,7 +76,7 @@ class Sessions:
         return Workspace(session.id, executor, session.workspace or session.id, session)
 
     async def _found(self, store: Store, reference: str, org: str) -> Session | None:
-        """The session, if there is one; that a directory is none is known for a second.
+        """The session, if there is one; that a directory is none is known for a moment.
 
         Raises `SessionNotFound` where only registered sessions exist.
         """

@@ -2,7 +2,7 @@
 
 All of it holds across processes: what one has written, every other one reads. Two lookups that
 nearly every request makes, `Keys.by_digest` and `Sessions.find`, may answer from what was known
-within the last second. Calls raise `StoreUnavailable` when the store does not answer in time; it
+half a second ago. Calls raise `StoreUnavailable` when the store does not answer in time; it
 comes back by itself. Writing text that holds a NUL or half a surrogate pair raises
 `BadParameter`; nothing is ever found under such text. Times are UTC, kept to the microsecond.
 """
@@ -28,7 +28,7 @@ class Sessions(ABC):
         """The session of *org* with that id or external id, else anybody's with that id.
 
         Whose it is must be looked at: the answer may belong to another organisation. Nothing that
-        others register can hide a session from its own organisation. At most a second old.
+        others register can hide a session from its own organisation. At most half a second old.
         """
 
     @abstractmethod
@@ -69,7 +69,7 @@ class Keys(ABC):
 
     @abstractmethod
     async def by_digest(self, digest: bytes) -> StoredKey | None:
-        """The key with that SHA-256, revoked and expired ones too; at most a second old."""
+        """The key with that SHA-256, revoked and expired ones too; at most half a second old."""
 
     @abstractmethod
     async def by_id(self, key_id: str) -> StoredKey | None:

@@ -124,12 +124,12 @@ class Dari(Dialect):
         """`GET …/stream`: the session's events, those behind `Last-Event-ID` first."""
         session_id, after = session_id_parameter(request), last_event_id(request)
 
-        async def still_may() -> None:
-            caller = await request.config_dict[GATE].identify(request)
-            await self._following.workspace(caller, session_id)
+        async with self._following.events(principal, session_id, after) as followed:
 
-        async with self._following.events(principal, session_id, after) as events:
-            return await send_events(request, principal, events, still_may)
+            async def still_may() -> None:
+                await followed.still_may(await request.config_dict[GATE].identify(request))
+
+            return await send_events(request, principal, followed.events, still_may)
 
     def message(self, error: GatewayError) -> str:
         """In Dari's terms."""
