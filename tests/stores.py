@@ -39,10 +39,18 @@ def execute(url: str, statement: str) -> str:
     It commits; it leaves the store's own connections alone.
     """
     if not url.startswith("sqlite:"):
-        return postgres.server().execute(statement, url.rpartition("/")[2])
+        return postgres.server().execute(statement, database=url.rpartition("/")[2])
     with closing(sqlite3.connect(sqlite_file(url) or "", isolation_level=None)) as connection:
         rows = connection.execute(statement).fetchall()
     return "".join("|".join(map(str, row)) + "\n" for row in rows)
+
+
+def contents(url: str) -> bytes:
+    """All that the store at *url* keeps: the bytes of its files, or a dump of its database."""
+    if not url.startswith("sqlite:"):
+        return postgres.server().dump(url)
+    file = Path(sqlite_file(url) or "")
+    return b"".join(one.read_bytes() for one in file.parent.glob(f"{file.name}*"))
 
 
 def session(number: int | None = None, **changes: Any) -> Session:

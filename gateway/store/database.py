@@ -67,6 +67,10 @@ class Database(ABC):
                     said = exc.message
                     log.error("store_unusable", error=said)
 
+    async def version(self) -> int:
+        """The schema's version, 0 if there is none yet; raise `StoreUnavailable`."""
+        return await self._in_time(self._version(), DEADLINE_S)
+
     async def read(self, text: str, *values: str | int | None) -> Sequence[Row]:
         """The rows of one statement; raise `StoreUnavailable`."""
         self._require_start()
@@ -106,6 +110,10 @@ class Database(ABC):
     @abstractmethod
     async def _migrate(self) -> None:
         """Take the steps that are missing, one process at a time; raise `StoreUnusable`."""
+
+    @abstractmethod
+    async def _version(self) -> int:
+        """As `version`; raise `Outage`."""
 
     @abstractmethod
     async def _read(self, text: str, values: Sequence[str | int | None]) -> Sequence[Row]:

@@ -68,6 +68,15 @@ class Sqlite(Database):
     async def _migrate(self) -> None:
         await wrap_future(self._writer.submit(self._migrate_now))
 
+    async def _version(self) -> int:
+        def look() -> int:
+            if self._file is None or not os.path.exists(self._file):
+                return 0
+            with _translated(), self._connection() as connection:
+                return _version_of(connection)
+
+        return await wrap_future(self._readers.submit(look))
+
     async def _read(self, text: str, values: Sequence[str | int | None]) -> Sequence[Row]:
         def read(connection: sqlite3.Connection) -> Sequence[Row]:
             return _rows(connection, text, values)
@@ -169,9 +178,14 @@ def _connected(file: str | None) -> sqlite3.Connection:
     return connection
 
 
+def _version_of(connection: sqlite3.Connection) -> int:
+    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    return version
+
+
 def _migrate(connection: sqlite3.Connection) -> None:
     with _transaction(connection):
-        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        version = _version_of(connection)
         for number, step in enumerate(steps_from(version), version + 1):
             for statement in statements(step):
                 connection.execute(statement)

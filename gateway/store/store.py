@@ -11,6 +11,7 @@ from gateway.store.database import Database
 from gateway.store.events import SqlEvents
 from gateway.store.keys import SqlKeys
 from gateway.store.links import SqlLinks
+from gateway.store.migrations import steps_from
 from gateway.store.sessions import SqlSessions
 from gateway.store.sqlite import Sqlite
 from gateway.system.background import Background
@@ -55,6 +56,15 @@ async def opened(
         store = SqlStore(database)
         async with _beside(store.work(background or Background())):
             yield store
+
+
+async def missing_steps(url: str, password: str | None = None) -> int:
+    """How many steps the schema of the store at *url* lacks; nothing there is changed.
+
+    Raises `StoreUnavailable`, and `StoreUnusable` if no step leads from there to here.
+    """
+    async with _database(url, password) as database:
+        return len(steps_from(await database.version()))
 
 
 def _database(url: str, password: str | None) -> AbstractAsyncContextManager[Database]:

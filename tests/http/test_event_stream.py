@@ -1,8 +1,9 @@
 """The stream of a session's events, as clients of Server-Sent Events read it."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -12,9 +13,13 @@ import pytest
 from httpx_sse import EventSource, ServerSentEvent, aconnect_sse
 
 from gateway.config.model import ExecutorConfig
+from gateway.domain.model import Scope
 from gateway.executors import registry
 from gateway.executors.base import Changed
 from gateway.executors.local.local import Local, LocalConfig
+from gateway.store.base import Store
+from gateway.store.store import opened
+from tests import stores
 from tests.gateways import AUTH, KEY, Gateway, key_entry, plant, running
 from tests.wire import Wire, ask, head
 
@@ -54,6 +59,7 @@ async def first(source: EventSource, count: int) -> list[ServerSentEvent]:
     return found
 
 
+@pytest.mark.usefixtures("each_store")
 async def test_a_download_is_told_to_whoever_follows(gateway):
     async with streamed(gateway.port) as source:
         await gateway.file("a.txt")
@@ -74,6 +80,7 @@ async def test_archives_are_told_and_what_the_client_had_already_is_not(gateway)
     assert event.json() == {"downloads": [{"archive": "zip", "paths": ["/"], "key_id": "test"}]}
 
 
+@pytest.mark.usefixtures("each_store")
 async def test_many_downloads_are_few_events_of_bounded_size(gateway):
     told = more = 0
     async with streamed(gateway.port) as source:
@@ -176,6 +183,7 @@ async def test_followers_of_one_session_do_not_multiply_its_changes(gateway, roo
     assert seen.count("/b") == 1
 
 
+@pytest.mark.usefixtures("each_store")
 async def test_a_client_goes_on_behind_the_last_event_it_has(gateway, root):
     for _ in range(3):
         await gateway.file("a.txt")
@@ -189,6 +197,7 @@ async def test_a_client_goes_on_behind_the_last_event_it_has(gateway, root):
     assert (rest.id, rest.data) == ("3", everything[2].data)
 
 
+@pytest.mark.usefixtures("each_store")
 async def test_events_outlive_the_process(root):
     plant(root, {"s1/a.txt": b"content"})
     async with running(root, config()) as gateway:
@@ -225,6 +234,65 @@ async def test_a_stream_ends_with_the_permission_for_it(root):
         answer = await asyncio.wait_for(wire.answer(), 5)
 
     assert (answer.status, answer.complete) == (200, True)
+
+
+class Slowness:
+    """How late this machine is at its worst, by what the store and the loop take meanwhile."""
+
+    worst_s = 0.0
+
+    @classmethod
+    @asynccontextmanager
+    async def measured(cls, store: Store) -> AsyncIterator["Slowness"]:
+        found = cls()
+
+        async def measure() -> None:
+            while True:
+                began = time.monotonic()
+                await asyncio.sleep(0.01)
+                await store.check()
+                found.worst_s = max(found.worst_s, time.monotonic() - began - 0.01)
+
+        measuring = asyncio.create_task(measure())
+        try:
+            yield found
+        finally:
+            measuring.cancel()
+
+
+@pytest.mark.parametrize(("end", "what"), [("revoke", "sk_stored"), ("delete", "sess_1")])
+async def test_streams_end_within_a_second_of_what_another_process_ends(
+    root: Path, each_store: str, end: str, what: str
+) -> None:
+    """Their key or their session; although the session's directory stays, for everybody."""
+    plant(root, {"sess_1/a": b"a"})
+    async with (
+        running(root, config(key_entry("sk_unused"))) as gateway,
+        opened(each_store) as store,
+        Slowness.measured(store) as slowness,
+        AsyncExitStack() as stack,
+    ):
+        scopes = frozenset({Scope.SESSIONS_READ})
+        await store.keys.create(stores.key("sk_stored", scopes=scopes))
+        await store.sessions.create(stores.session(1))
+        streams = []
+        for _ in range(5):
+            wire = await stack.enter_async_context(await Wire.connect(gateway.port))
+            await wire.send(head("/v1/sessions/sess_1/stream", "X-API-Key: sk_stored"))
+            assert (await wire.reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
+            streams.append(wire)
+            await asyncio.sleep(0.11)  # so that they do not all look at the same moment
+        other = stores.other_process(each_store, end, what)
+        assert other.stdout is not None
+        assert await asyncio.to_thread(other.stdout.readline) == "True\n"
+
+        began = time.monotonic()
+        ends = [one.reader.readuntil(b"0\r\n\r\n") for one in streams]
+        await asyncio.wait_for(asyncio.gather(*ends), 30)
+        took = time.monotonic() - began
+
+        await stores.said_by(other)
+    assert took < 1 + 4 * slowness.worst_s
 
 
 async def test_head_says_what_get_would(gateway):
