@@ -111,11 +111,16 @@ async def wired(config: Config, lifecycle: Lifecycle) -> AsyncIterator[Apps]:
             limits.archive_entries, limits.archive_bytes, limits.file, limits.depth
         )
         ledger = await stack.enter_async_context(Ledger.running(store.events, background))
+        provisioning = Provisioning(sessions, placement, config.agents, store)
+        if looked_up is not None:
+            await stack.enter_async_context(
+                background.beside("sessions.given_up", provisioning.keep_giving_up)
+            )
         services = Services(
             Workspaces(sessions, ledger, Bounds(limits.file, limits.list_entries, limits.depth)),
             Archives(sessions, ledger, bounds, archiver, limits.archives_at_once),
             sessions,
-            Provisioning(sessions, placement, config.agents, store),
+            provisioning,
             Links(store, sessions, {key.id: _principal(key) for key in config.auth.keys}),
             Following(sessions, store.events, Changes(ledger, background)),
         )

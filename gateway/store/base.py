@@ -9,6 +9,7 @@ comes back by itself. Writing text that holds a NUL or half a surrogate pair rai
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import datetime
 
 from gateway.domain.model import SessionId
 from gateway.domain.records import Event, Link, Session, SessionPage, StoredKey
@@ -46,6 +47,10 @@ class Sessions(ABC):
         What is registered meanwhile makes later pages neither repeat nor miss a session. Raises
         `BadParameter` for a cursor that no page gave, and for more than 32 entries of *metadata*.
         """
+
+    @abstractmethod
+    async def left(self, status: str, before: datetime, limit: int) -> Sequence[Session]:
+        """The oldest sessions of all organisations with that status, registered before *before*."""
 
     @abstractmethod
     async def update(self, before: Session, after: Session) -> bool:

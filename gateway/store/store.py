@@ -1,8 +1,8 @@
 """Opens the store that a URL names."""
 
-import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Self
 
 from gateway.config.store_url import sqlite_file
 from gateway.domain.errors import StoreUnusable
@@ -30,16 +30,16 @@ class SqlStore(Store):
     async def check(self) -> None:
         await self._database.read("SELECT 1 FROM ledgers LIMIT 1")
 
-    async def work(self, background: Background) -> None:
-        """Do, until cancelled, what nobody asks for."""
-        async with asyncio.TaskGroup() as group:
-            for name, work in (
-                ("store.start", self._database.keep_starting),
-                ("store.uses", self.keys.keep_writing_uses),
-                ("store.links", self.links.keep_purging),
-                ("store.events", self.events.keep_listening),
-            ):
-                group.create_task(background.keep(name, work))
+    @asynccontextmanager
+    async def working(self, background: Background) -> AsyncIterator[Self]:
+        """Do, meanwhile, what nobody asks for."""
+        async with (
+            background.beside("store.start", self._database.keep_starting),
+            background.beside("store.uses", self.keys.keep_writing_uses),
+            background.beside("store.links", self.links.keep_purging),
+            background.beside("store.events", self.events.keep_listening),
+        ):
+            yield self
 
 
 @asynccontextmanager
@@ -53,8 +53,7 @@ async def opened(
     """
     async with _database(url, password) as database:
         await database.start()
-        store = SqlStore(database)
-        async with _beside(store.work(background or Background())):
+        async with SqlStore(database).working(background or Background()) as store:
             yield store
 
 
@@ -77,14 +76,3 @@ def _database(url: str, password: str | None) -> AbstractAsyncContextManager[Dat
             "store.url: PostgreSQL needs the extra: pip install 'workspace-gateway[postgres]'"
         ) from exc
     return Postgres.running(url, password)
-
-
-@asynccontextmanager
-async def _beside(work: Coroutine[None, None, None]) -> AsyncIterator[None]:
-    task = asyncio.create_task(work)
-    try:
-        yield
-    finally:
-        task.cancel()
-        # Not a TaskGroup: whoever closes the store may be another task than the one that opened it.
-        await asyncio.wait([task])

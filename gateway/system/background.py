@@ -1,7 +1,8 @@
 """Work beside the requests that has to go on: a failure of it is told, and it begins anew."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from time import monotonic
 
 import structlog
@@ -42,3 +43,14 @@ class Background:
             self._failures[name] = monotonic()
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+
+    @asynccontextmanager
+    async def beside(self, name: str, work: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
+        """Keep *work* going meanwhile; leaving cancels it."""
+        task = asyncio.create_task(self.keep(name, work))
+        try:
+            yield
+        finally:
+            task.cancel()
+            # Not a TaskGroup: whoever leaves may be another task than the one that entered.
+            await asyncio.wait([task])

@@ -78,7 +78,7 @@ async def test_how_many_are_told_at_once_is_bounded(rig: Rig) -> None:
                 assert len(one.paths) <= MOST_TOLD
                 count += len([path for path in one.paths if path.raw != b"probe"]) + one.more
 
-    assert count == 301
+    assert count - 301 in (0, 1)  # the probe's last change may be among those that are not named
 
 
 async def test_a_workspace_that_is_not_there_has_no_changes(rig: Rig) -> None:

@@ -7,6 +7,7 @@ import subprocess
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, closing, contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,7 @@ CALLS: dict[str, Callable[[Store], Awaitable[object]]] = {
     "sessions.create": lambda store: store.sessions.create(session()),
     "sessions.find": lambda store: store.sessions.find("s1", "acme"),
     "sessions.page": lambda store: store.sessions.page("acme", limit=1),
+    "sessions.left": lambda store: store.sessions.left("idle", datetime.now(UTC), 1),
     "sessions.update": lambda store: store.sessions.update(session(1), session(1)),
     "sessions.delete": lambda store: store.sessions.delete(S1),
     "keys.create": lambda store: store.keys.create(key()),

@@ -24,7 +24,7 @@ from tests.e2e.operating import (
     without_descriptors,
     without_threads,
 )
-from tests.gateways import AUTH, Process, command, config_for, key_entry, running
+from tests.gateways import AUTH, Process, command, config_for, key_entry, plant, running
 
 OTHER_KEY = "sk_test_another"
 OTHER_AUTH = f"X-API-Key: {OTHER_KEY}"
@@ -43,6 +43,38 @@ async def test_a_reload_changes_who_gets_in(served: Process, clients: Clients) -
     for connection in (used, fresh, await clients.connect(served.port)):
         assert (await connection.ask(FILES, OTHER_AUTH)).status == 200
         assert (await connection.ask(FILES, AUTH)).status == 401
+
+
+async def test_a_link_lives_and_dies_with_its_makers_key_in_the_config(
+    tmp_path: Path, root: Path
+) -> None:
+    """As that is since the last reload: changed, gone, and back again."""
+    plant(root, {"s1/a": b"a"})
+    maker = key_entry(scopes=["files:read", "links:write"])
+    keys = {
+        "gone": [key_entry(OTHER_KEY, id="other")],
+        "may make no links": [key_entry(scopes=["files:read"])],
+        "may read nothing": [key_entry(scopes=["links:write"])],
+        "another organisation's": [{**maker, "org": "umbrella"}],
+        "expired": [{**maker, "expires": "2020-01-01T00:00:00Z"}],
+        "back": [maker],
+    }
+    told = {}
+    with command(tmp_path, root, {"auth": {"keys": [maker]}}) as process:
+        async with await wire.Wire.connect(process.port) as connection:
+            body = b'{"path":"a"}'
+            lines = AUTH, f"Content-Length: {len(body)}"
+            target = "/api/v1/sessions/s1/links"
+            await connection.send(wire.head(target, *lines, method="POST") + body)
+            url = (await connection.answer()).json["url"]
+            assert (await connection.ask(url)).status == 200
+            for count, (what, entries) in enumerate(keys.items(), 1):
+                rewrite(process, {"auth": {"keys": entries}})
+                process.signal(signal.SIGHUP)
+                await logged(process, "reloaded", count)
+                told[what] = (await connection.ask(url)).status
+
+    assert told == {**dict.fromkeys(keys, 404), "back": 200}
 
 
 async def test_a_running_download_survives_a_reload_that_removes_its_key(

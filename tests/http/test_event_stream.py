@@ -1,6 +1,7 @@
 """The stream of a session's events, as clients of Server-Sent Events read it."""
 
 import asyncio
+import os
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -13,14 +14,15 @@ import pytest
 from httpx_sse import EventSource, ServerSentEvent, aconnect_sse
 
 from gateway.config.model import ExecutorConfig
-from gateway.domain.model import Scope
+from gateway.domain.model import Scope, SessionId
 from gateway.executors import registry
 from gateway.executors.base import Changed
 from gateway.executors.local.local import Local, LocalConfig
 from gateway.store.base import Store
 from gateway.store.store import opened
 from tests import stores
-from tests.gateways import AUTH, KEY, Gateway, key_entry, plant, running
+from tests.e2e.operating import eventually
+from tests.gateways import AUTH, KEY, Gateway, key_entry, plant, running, store_address
 from tests.wire import Wire, ask, head
 
 SCOPES = ["files:read", "archives:read", "sessions:read"]
@@ -293,6 +295,63 @@ async def test_streams_end_within_a_second_of_what_another_process_ends(
 
         await stores.said_by(other)
     assert took < 1 + 4 * slowness.worst_s
+
+
+async def test_a_reader_that_takes_nothing_is_cut_off(root):
+    """When it is, somebody else may have its place; what it was not sent was never in memory."""
+    plant(root, {"s1/a.txt": b"content"})
+    changes = config(server={"idle_timeout": "1s"}, limits={"streams_at_once": 1})
+    size = 1_000_000
+    async with running(root, changes) as gateway, opened(store_address(root)) as store:
+        for _ in range(40):
+            await store.events.append(SessionId("s1"), "test", {"filler": "x" * size})
+        async with await Wire.connect(gateway.port) as wire:
+            await wire.send(head(STREAM, AUTH))
+            await wire.reader.readuntil(b"\r\n\r\n")
+            refused = await ask(gateway.port, STREAM, AUTH)
+            async with asyncio.timeout(30):
+                while (await _status_of_a_stream(gateway)) == 429:
+                    await asyncio.sleep(0.1)
+            data, end = await wire.rest()
+
+    assert refused.status == 429
+    assert end == "reset"
+    assert len(data) < 39 * size
+
+
+async def _status_of_a_stream(gateway: Gateway) -> int:
+    async with streamed(gateway.port) as source:
+        return source.response.status_code
+
+
+async def test_readers_that_leave_free_everything(root):
+    """Some say so, some do not; some have not read what there is."""
+    plant(root, {"s1/a.txt": b"content"})
+
+    async def come_and_leave(gateway: Gateway) -> None:
+        wires = [await Wire.connect(gateway.port) for _ in range(20)]
+        for wire in wires:
+            await wire.send(head(STREAM, AUTH))
+            assert (await wire.reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
+        for wire in wires[:10]:
+            wire.writer.transport.abort()
+        for wire in wires:
+            await wire.__aexit__(None, None, None)
+
+    def held() -> tuple[int, int]:
+        return len(asyncio.all_tasks()), len(os.listdir("/proc/self/fd"))
+
+    changes = config(limits={"streams_at_once": 20})
+    async with running(root, changes) as gateway, opened(store_address(root)) as store:
+        await store.events.append(SessionId("s1"), "test", {"filler": "x" * 10_000_000})
+        tasks, _ = held()
+        await come_and_leave(gateway)
+        await eventually(lambda: held()[0] <= tasks, 30)
+        before = held()
+        for _ in range(3):
+            await come_and_leave(gateway)
+
+            await eventually(lambda: max(held()[0] - before[0], held()[1] - before[1]) <= 0, 30)
 
 
 async def test_head_says_what_get_would(gateway):
