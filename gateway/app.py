@@ -43,6 +43,7 @@ from gateway.service.sessions import Sessions
 from gateway.service.stored_keys import StoredKeys
 from gateway.service.workspaces import Bounds, Workspaces
 from gateway.store.store import opened
+from gateway.system.background import Background
 from gateway.telemetry.tallies import settled
 
 log = structlog.get_logger()
@@ -88,11 +89,11 @@ async def wired(config: Config, lifecycle: Lifecycle) -> AsyncIterator[Sites]:
             )
             for name, section in config.executors.items()
         }
-        secret = config.store.password
+        secret, background = config.store.password, Background()
         store = await stack.enter_async_context(
-            opened(config.store.address, None if secret is None else secret.read())
+            opened(config.store.address, None if secret is None else secret.read(), background)
         )
-        health = HealthRoutes(list(executors.values()), store, lifecycle)
+        health = HealthRoutes(list(executors.values()), store, lifecycle, background)
         placement, limits = _placement(config, executors), config.limits
         is_strict = config.sessions.register_ == "strict"
         looked_up = store if config.uses_store else None
@@ -108,14 +109,19 @@ async def wired(config: Config, lifecycle: Lifecycle) -> AsyncIterator[Sites]:
         bounds = ArchiveBounds(
             limits.archive_entries, limits.archive_bytes, limits.file, limits.depth
         )
-        ledger = await stack.enter_async_context(Ledger.running(store.events))
+        ledger = await stack.enter_async_context(Ledger.running(store.events, background))
+        provisioning = Provisioning(sessions, placement, config.agents, store)
+        if looked_up is not None:
+            await stack.enter_async_context(
+                background.beside("sessions.given_up", provisioning.keep_giving_up)
+            )
         services = Services(
             Workspaces(sessions, ledger, Bounds(limits.file, limits.list_entries, limits.depth)),
             Archives(sessions, ledger, bounds, archiver, limits.archives_at_once),
             sessions,
-            Provisioning(sessions, placement, config.agents, store),
+            provisioning,
             Links(store, sessions, {key.id: _principal(key) for key in config.auth.keys}),
-            Following(sessions, store.events, Changes(ledger)),
+            Following(sessions, store.events, Changes(ledger, background)),
         )
         stored = [] if looked_up is None else [StoredKeys(store.keys)]
         authenticator = await stack.enter_async_context(authenticating(config.auth, stored))

@@ -8,7 +8,7 @@ from typing import Literal
 import pytest
 import uvloop
 
-from tests import needs
+from tests import gateways, needs, stores
 from tests.gateways import Gateway, resolved_by, running
 
 
@@ -44,6 +44,15 @@ def root(tmp_path: Path) -> Path:
     path = tmp_path / "workspaces"
     (path / "s1").mkdir(parents=True)
     return path
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def each_store(request: pytest.FixtureRequest, root: Path) -> Iterator[str]:
+    """Gateways on *root* keep what they know in each kind of store; the address of that."""
+    if request.param == "postgres":
+        gateways.STORES[str(root)] = stores.address_of(request.param, root)
+    yield gateways.store_address(root)
+    gateways.STORES.pop(str(root), None)
 
 
 @pytest.fixture

@@ -28,8 +28,8 @@ KEY = "sk_test_123456"
 AUTH = f"X-API-Key: {KEY}"
 ANY_PORT = Tcp("127.0.0.1", 0)
 
-Files = Mapping[str | bytes, bytes | str | None]
-"""By path: bytes are a file's content, text is a link's target, None is a directory."""
+STORES: dict[str, str] = {}
+"""Addresses of stores that gateways on a root use instead of the usual one."""
 
 
 def key_entry(key: str = KEY, **changes: Any) -> dict[str, Any]:
@@ -43,6 +43,11 @@ def key_entry(key: str = KEY, **changes: Any) -> dict[str, Any]:
     }
 
 
+def store_address(root: Path | str) -> str:
+    """Where the store of a gateway on *root* is, unless its config says something else."""
+    return STORES.get(str(root), f"sqlite:///{root}.gateway.db")
+
+
 def settings(root: Path | str, changes: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """A config for tests as YAML has it; *changes* go over it, section by section."""
     data: dict[str, Any] = {
@@ -54,7 +59,7 @@ def settings(root: Path | str, changes: Mapping[str, Any] | None = None) -> dict
             "auth_failures_per_minute": 0,
         },
         "spool": {"dir": f"{root}.spool"},
-        "store": {"url": f"sqlite:///{root}.gateway.db"},
+        "store": {"url": store_address(root)},
         "executors": {"local": {"type": "local", "root": str(root)}},
     }
     for section, values in (changes or {}).items():

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import tempfile
 import time
+from contextlib import suppress
 from functools import cache
 from glob import glob
 from urllib.parse import quote
@@ -18,6 +19,7 @@ from tests import needs
 _USER = "gateway"
 _PASSWORD = "p@ss:wörd/%"
 _STARTING_S = 60
+_AT_ONCE = 8  # databases: to start psql takes longer than to make one
 # Nothing of it is to outlive the machine.
 _FAST = ("-F", "-c", "synchronous_commit=off", "-c", "full_page_writes=off")
 
@@ -35,6 +37,7 @@ class Server:
             shutil.chown(self._home, self._account)
         self.port = _free_port()
         self._process: subprocess.Popen[bytes] | None = None
+        self._unused: list[str] = []
         self._initialize()
         self.start()
         atexit.register(self._end)
@@ -45,18 +48,28 @@ class Server:
 
     def new_database(self) -> str:
         """The address of a new, empty database."""
-        name = f"store_{secrets.token_hex(4)}"
-        self.execute(f"CREATE DATABASE {name}")
-        return self.url(name)
+        if not self._unused:
+            self._unused = [f"store_{secrets.token_hex(4)}" for _ in range(_AT_ONCE)]
+            self.execute(*(f"CREATE DATABASE {name}" for name in self._unused))
+        return self.url(self._unused.pop())
 
-    def execute(self, statement: str, database: str = "postgres") -> str:
-        """What psql prints for *statement*."""
-        command = ["psql", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-c", statement]
+    def execute(self, *statements: str, database: str = "postgres") -> str:
+        """What psql prints for *statements*."""
+        command = ["psql", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1"]
+        words = [word for statement in statements for word in ("-c", statement)]
         done = subprocess.run(
-            [*command, self.url(database)], capture_output=True, text=True, timeout=_STARTING_S
+            [*command, *words, self.url(database)],
+            capture_output=True,
+            text=True,
+            timeout=_STARTING_S,
         )
         assert done.returncode == 0, done.stderr
         return done.stdout
+
+    def dump(self, url: str) -> bytes:
+        """All rows of the database at *url*."""
+        command = [self._program("pg_dump"), "--data-only", "--inserts", url]
+        return subprocess.run(command, check=True, capture_output=True, timeout=_STARTING_S).stdout
 
     def start(self) -> None:
         """Return when it answers."""
@@ -122,7 +135,9 @@ def server() -> Server:
 
 
 def _free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
+    # Not one of those that the kernel gives away: while the server is down, a client would get it.
+    while True:
+        port = 20_000 + secrets.randbelow(10_000)
+        with socket.socket() as sock, suppress(OSError):
+            sock.bind(("127.0.0.1", port))
+            return port

@@ -3,15 +3,17 @@
 import asyncio
 import hashlib
 import os
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
 from typing import Any
 
-from gateway.config.store_url import IN_MEMORY, sqlite_url
+from gateway.config.store_url import IN_MEMORY, sqlite_file, sqlite_url
 from gateway.domain.model import Scope, SessionId
 from gateway.domain.records import Link, Session, StoredKey
 from tests import postgres
@@ -29,6 +31,26 @@ def address_of(kind: str, directory: Path) -> str:
         "postgres": lambda: postgres.server().new_database(),
     }
     return makers[kind]()
+
+
+def execute(url: str, statement: str) -> str:
+    """What another program is told, a row a line, when it does *statement* in the store at *url*.
+
+    It commits; it leaves the store's own connections alone.
+    """
+    if not url.startswith("sqlite:"):
+        return postgres.server().execute(statement, database=url.rpartition("/")[2])
+    with closing(sqlite3.connect(sqlite_file(url) or "", isolation_level=None)) as connection:
+        rows = connection.execute(statement).fetchall()
+    return "".join("|".join(map(str, row)) + "\n" for row in rows)
+
+
+def contents(url: str) -> bytes:
+    """All that the store at *url* keeps: the bytes of its files, or a dump of its database."""
+    if not url.startswith("sqlite:"):
+        return postgres.server().dump(url)
+    file = Path(sqlite_file(url) or "")
+    return b"".join(one.read_bytes() for one in file.parent.glob(f"{file.name}*"))
 
 
 def session(number: int | None = None, **changes: Any) -> Session:

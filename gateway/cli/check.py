@@ -1,4 +1,4 @@
-"""`workspace-gateway check`: every problem of a config at once, and whether executors answer."""
+"""`workspace-gateway check`: every problem of a config, and whether executors and store answer."""
 
 import asyncio
 
@@ -6,10 +6,11 @@ import click
 
 from gateway.cli.config_file import BUILT_IN, config_option, read_config
 from gateway.cli.exits import Exit
-from gateway.config.model import Config, ExecutorConfig
-from gateway.domain.errors import GatewayError
+from gateway.config.model import Config, ExecutorConfig, Store
+from gateway.domain.errors import GatewayError, StoreUnavailable
 from gateway.executors.base import Health
 from gateway.executors.registry import executor_class
+from gateway.store.store import missing_steps
 
 _PROBE_TIMEOUT_S = 30
 
@@ -22,12 +23,12 @@ Examples:
 """
 )
 @config_option
-@click.option("--probe", is_flag=True, help="Also start each executor and ask whether it can work.")
+@click.option("--probe", is_flag=True, help="Also ask each executor and the store.")
 def check(file: str | None, probe: bool) -> Exit:
     """Report every problem of a config.
 
     Problems are printed as `file:line: path: what is wrong`. Exits with 2 if there are any, and
-    with 5 if an executor is not ready.
+    with 5 if an executor or the store is not ready. A probe changes nothing, also in the store.
     """
     config = read_config(file)
     click.secho(f"{file or BUILT_IN}: ok", fg="green")
@@ -37,15 +38,14 @@ def check(file: str | None, probe: bool) -> Exit:
 
 
 async def _all_ready(config: Config) -> bool:
-    """Print a line per executor; whether every one can work."""
-    ready = True
-    for name, section in config.executors.items():
-        health = await _health(name, section)
-        ready &= health.ready
+    """Print a line per executor, and one of the store; whether every one can work."""
+    found = [(name, await _health(name, section)) for name, section in config.executors.items()]
+    found.append(("store", await _store_health(config.store)))
+    for name, health in found:
         details = ", ".join(f"{key}: {value}" for key, value in health.details.items())
         state = "ready" if health.ready else "not ready"
         click.secho(f"{name}: {state} ({details})", fg="green" if health.ready else "red")
-    return ready
+    return all(health.ready for _, health in found)
 
 
 async def _health(name: str, section: ExecutorConfig) -> Health:
@@ -59,3 +59,15 @@ async def _health(name: str, section: ExecutorConfig) -> Health:
         return Health(False, {"error": f"no answer within {_PROBE_TIMEOUT_S} s"})
     except (GatewayError, OSError) as exc:
         return Health(False, {"error": str(exc)})
+
+
+async def _store_health(store: Store) -> Health:
+    try:
+        password = None if store.password is None else store.password.read()
+        missing = await missing_steps(store.address, password)
+    except StoreUnavailable as exc:
+        return Health(False, {"error": str(exc.__cause__) or "no answer in time"})
+    except (GatewayError, OSError) as exc:
+        return Health(False, {"error": str(exc)})
+    behind = f"{missing} steps behind, which the next start takes"
+    return Health(True, {"schema": behind if missing else "up to date"})

@@ -59,6 +59,7 @@ class Capabilities:
     that dangles, costs only itself; else the listing of its directory may be an `Outage`.
     *per_workspace*: how many calls at once one workspace bears; None is no limit. *archives* that
     are walked a wrapper may make by its own `walk` and `open`. *provisions*: it makes workspaces.
+    *watches*: it notices `changes`.
     """
 
     ranges: bool
@@ -71,6 +72,7 @@ class Capabilities:
     per_workspace: int | None = None
     archives: Archives = Archives.WALKED
     provisions: bool = False
+    watches: bool = False
 
 
 @dataclass(frozen=True, slots=True)

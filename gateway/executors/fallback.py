@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
+from dataclasses import replace
 from types import TracebackType
 from typing import Generic, TypeVar
 
@@ -38,12 +39,17 @@ class Fallback(Executor):
     """Asks the executors of *chain* in turn, all within *deadline_s* up to the first byte.
 
     An `Outage` of one, or that it has no such session, makes the next one's answer count. Any other
-    verdict is the answer. What is promised is what the first of them can do.
+    verdict is the answer. What is promised is what the first of them can do; to make workspaces and
+    to notice changes, whether any can.
     """
 
     def __init__(self, chain: Sequence[Executor], deadline_s: float) -> None:
         super().__init__(chain[0].name)
-        self.capabilities = chain[0].capabilities
+        self.capabilities = replace(
+            chain[0].capabilities,
+            provisions=any(executor.capabilities.provisions for executor in chain),
+            watches=any(executor.capabilities.watches for executor in chain),
+        )
         self._chain = chain
         self._deadline_s = deadline_s
 

@@ -18,7 +18,7 @@ from gateway.http.throttle import Crowding
 from gateway.http.transfer import begun, complete_head
 
 _PING_S = 15.0
-_LOOK_S = 0.5
+_LOOK_S = 0.3  # and what is looked at may be half a second old
 _LONGEST_ID = 18  # digits
 
 StillMay = Callable[[], Awaitable[object]]

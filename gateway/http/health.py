@@ -15,6 +15,7 @@ from gateway.http.dialects.base import NATIVE
 from gateway.http.errors import JSON
 from gateway.http.site import Site
 from gateway.store.base import Store
+from gateway.system.background import Background
 from gateway.telemetry import metrics
 
 _METHODS = ("GET", "HEAD")
@@ -39,13 +40,21 @@ class HealthRoutes:
     """`/livez` says that the loop turns, the other routes whether requests can be answered.
 
     The gateway is ready while the store and at least one executor are: a broken one does not take
-    it out of service as long as another can answer.
+    it out of service as long as another can answer. Neither does work beside the requests that has
+    failed of late, but it is told.
     """
 
-    def __init__(self, executors: Sequence[Executor], store: Store, lifecycle: Lifecycle) -> None:
+    def __init__(
+        self,
+        executors: Sequence[Executor],
+        store: Store,
+        lifecycle: Lifecycle,
+        background: Background,
+    ) -> None:
         self._executors = executors
         self._store = store
         self._lifecycle = lifecycle
+        self._background = background
         self._probing = asyncio.Lock()
         self._states: Mapping[str, dict[str, object]] = {}
         self._store_ready = False
@@ -81,6 +90,7 @@ class HealthRoutes:
                 "status": "ready" if ready else "unready",
                 "store": {"ready": self._store_ready},
                 "executors": self._states,
+                "failing": self._background.failing,
             },
         )
 

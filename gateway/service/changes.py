@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import orjson
 import structlog
@@ -12,6 +13,7 @@ from gateway.domain.errors import GatewayError, SessionNotFound, Unsupported, Wo
 from gateway.domain.model import SessionId
 from gateway.service.events import MOST_BYTES, Happened, Ledger
 from gateway.service.sessions import Workspace
+from gateway.system.background import Background
 
 log = structlog.get_logger()
 
@@ -27,8 +29,9 @@ class _Watch:
 class Changes:
     """Watches each workspace once in this process, however many follow its session."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, background: Background) -> None:
         self._ledger = ledger
+        self._background = background
         self._watches: dict[SessionId, _Watch] = {}
 
     @asynccontextmanager
@@ -37,8 +40,8 @@ class Changes:
         session_id = workspace.session_id
         watch = self._watches.get(session_id)
         if watch is None:
-            watch = _Watch(asyncio.create_task(self._watch(workspace)))
-            self._watches[session_id] = watch
+            work = self._background.keep("workspace.changes", partial(self._watch, workspace))
+            watch = self._watches[session_id] = _Watch(asyncio.create_task(work))
         watch.followers += 1
         try:
             yield
@@ -48,8 +51,6 @@ class Changes:
                 del self._watches[session_id]
                 watch.task.cancel()
                 await asyncio.wait([watch.task])
-                if not watch.task.cancelled():
-                    watch.task.result()
 
     async def _watch(self, workspace: Workspace) -> None:
         while True:

@@ -13,6 +13,7 @@ import structlog
 from gateway.domain.errors import GatewayError
 from gateway.domain.model import SessionId
 from gateway.store.base import Events
+from gateway.system.background import Background
 
 log = structlog.get_logger()
 
@@ -64,10 +65,10 @@ class Ledger:
 
     @classmethod
     @asynccontextmanager
-    async def running(cls, events: Events) -> AsyncIterator[Self]:
+    async def running(cls, events: Events, background: Background) -> AsyncIterator[Self]:
         """Start; leaving writes what has been noted so far."""
         ledger = cls(events)
-        writing = asyncio.create_task(ledger._write())
+        writing = asyncio.create_task(background.keep("ledger.downloads", ledger._write))
         try:
             yield ledger
         finally:

@@ -5,24 +5,34 @@ import secrets
 import string
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import structlog
 
 from gateway.config.dialects import Agent
-from gateway.domain.errors import AgentNotFound, ScopeMissing, Unsupported
+from gateway.domain.errors import (
+    AgentNotFound,
+    ScopeMissing,
+    StoreUnavailable,
+    TimedOut,
+    Unsupported,
+)
 from gateway.domain.model import Principal, Scope, SessionId
 from gateway.domain.records import Session
 from gateway.executors.base import Sandbox
 from gateway.service.events import Happened
 from gateway.service.placement import Placement
-from gateway.service.sessions import IDLE, PROVISIONING, WAITING, Sessions
+from gateway.service.sessions import FAILED, IDLE, PROVISIONING, WAITING, Sessions
 from gateway.store.base import Store
 
-audit = structlog.get_logger("audit")
+audit, log = structlog.get_logger("audit"), structlog.get_logger()
 
 _ALPHABET = string.ascii_letters + string.digits
 _ID_LENGTH = 22  # log2(62 ** 22) = 130.99 random bits
+_MAKING_S = 300.0
+_GIVEN_UP_AFTER = timedelta(seconds=_MAKING_S + 60)  # clocks differ
+_BETWEEN_LOOKS_S = 60.0
+_AT_ONCE = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +76,8 @@ class Provisioning:
         """Register a session and have its workspace made.
 
         Where nobody can make it the session waits for it. Raises what `require` and
-        `Executor.provision` raise, and `StoreUnavailable`; then there is no session.
+        `Executor.provision` raise, and `StoreUnavailable`; then there is no session. It takes no
+        longer than five minutes.
         """
         self.require(principal, agent_id, Scope.SESSIONS_WRITE)
         agent = self._agents[agent_id]
@@ -87,6 +98,21 @@ class Provisioning:
         )
         return made
 
+    async def keep_giving_up(self) -> None:
+        """Let sessions fail whose workspace nobody makes any more, since that process was killed.
+
+        Each has the time that `create` has, and a minute more.
+        """
+        while True:
+            try:
+                since = datetime.now(UTC) - _GIVEN_UP_AFTER
+                for session in await self._store.sessions.left(PROVISIONING, since, _AT_ONCE):
+                    log.warning("session_given_up", session_id=session.id, org=session.org)
+                    await self._sessions.move(session, replace(session, status=FAILED))
+            except StoreUnavailable:
+                pass  # there is no hurry
+            await asyncio.sleep(_BETWEEN_LOOKS_S)
+
     async def make(self, principal: Principal, reference: SessionId) -> None:
         """Make the workspace of a session, unless it is there.
 
@@ -103,10 +129,13 @@ class Provisioning:
                 session.id, Happened.SESSION_CREATED, {"status": session.status}
             )
             try:
-                workspace = await executor.provision(sandbox)
+                async with asyncio.timeout(_MAKING_S):
+                    workspace = await executor.provision(sandbox)
                 made = replace(session, status=IDLE, workspace=workspace)
             except Unsupported:
                 made = replace(session, status=WAITING)
+            except TimeoutError as exc:
+                raise TimedOut("the workspace was not made in time") from exc
             await self._sessions.move(session, made)
         except BaseException:
             # Its secrets are not kept, so that nobody could finish it.

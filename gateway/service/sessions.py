@@ -17,10 +17,11 @@ from gateway.store.base import Store
 
 PROVISIONING: Final = "provisioning"  # its executor is making the workspace
 WAITING: Final = "waiting"  # for somebody else to make it
+FAILED: Final = "failed"  # whoever was making it is gone
 IDLE: Final = "idle"
 
 _NOT_FOUND = "session not found"
-_FRESH_S = 1.0
+_FRESH_S = 0.5
 _MOST_DIRECTORIES = 4096
 
 T = TypeVar("T")
@@ -76,7 +77,7 @@ class Sessions:
         return Workspace(session.id, executor, session.workspace or session.id, session)
 
     async def _found(self, store: Store, reference: str, org: str) -> Session | None:
-        """The session, if there is one; that a directory is none is known for a second.
+        """The session, if there is one; that a directory is none is known for a moment.
 
         Raises `SessionNotFound` where only registered sessions exist.
         """
@@ -130,14 +131,14 @@ class Sessions:
         """Enter *opening*, of something in *workspace*; it is for the caller to leave it.
 
         Raises the verdicts of the executor, `NoWorkspace` for a registered session whose workspace
-        it does not have. One that waited for its workspace has it now.
+        it does not have. One that waited for its workspace, or was given up, has it now.
         """
         try:
             product = await opening.__aenter__()
         except (SessionNotFound, WorkspaceGone) as exc:
             raise workspace.missing() from exc
         session = workspace.session
-        if session is not None and session.status == WAITING:
+        if session is not None and session.status in (WAITING, FAILED):
             try:
                 await self.move(session, replace(session, status=IDLE))
             except BaseException as exc:

@@ -11,7 +11,7 @@ class StoredKeys:
         self._keys = keys
 
     async def holder(self, key_digest: bytes) -> Principal | None:
-        """Whose key this is, expired or not; at most a second old.
+        """Whose key this is, expired or not; at most half a second old.
 
         Raises `StoreUnavailable`.
         """

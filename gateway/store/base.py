@@ -2,13 +2,14 @@
 
 All of it holds across processes: what one has written, every other one reads. Two lookups that
 nearly every request makes, `Keys.by_digest` and `Sessions.find`, may answer from what was known
-within the last second. Calls raise `StoreUnavailable` when the store does not answer in time; it
+half a second ago. Calls raise `StoreUnavailable` when the store does not answer in time; it
 comes back by itself. Writing text that holds a NUL or half a surrogate pair raises
 `BadParameter`; nothing is ever found under such text. Times are UTC, kept to the microsecond.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import datetime
 
 from gateway.domain.model import SessionId
 from gateway.domain.records import Event, Link, Session, SessionPage, StoredKey
@@ -28,7 +29,7 @@ class Sessions(ABC):
         """The session of *org* with that id or external id, else anybody's with that id.
 
         Whose it is must be looked at: the answer may belong to another organisation. Nothing that
-        others register can hide a session from its own organisation. At most a second old.
+        others register can hide a session from its own organisation. At most half a second old.
         """
 
     @abstractmethod
@@ -46,6 +47,10 @@ class Sessions(ABC):
         What is registered meanwhile makes later pages neither repeat nor miss a session. Raises
         `BadParameter` for a cursor that no page gave, and for more than 32 entries of *metadata*.
         """
+
+    @abstractmethod
+    async def left(self, status: str, before: datetime, limit: int) -> Sequence[Session]:
+        """The oldest sessions of all organisations with that status, registered before *before*."""
 
     @abstractmethod
     async def update(self, before: Session, after: Session) -> bool:
@@ -69,7 +74,7 @@ class Keys(ABC):
 
     @abstractmethod
     async def by_digest(self, digest: bytes) -> StoredKey | None:
-        """The key with that SHA-256, revoked and expired ones too; at most a second old."""
+        """The key with that SHA-256, revoked and expired ones too; at most half a second old."""
 
     @abstractmethod
     async def by_id(self, key_id: str) -> StoredKey | None:

@@ -14,7 +14,9 @@ log = structlog.get_logger()
 DEADLINE_S = 5.0
 """For one call, from the wait for a connection to the last row."""
 
-_MIGRATION_S = 60.0
+MIGRATION_S = 60.0
+"""For bringing the schema up to date, and for waiting until others have."""
+
 _BETWEEN_STARTS_S = 0.5
 
 T = TypeVar("T")
@@ -48,7 +50,7 @@ class Database(ABC):
         While the database is away nothing is done: `keep_starting` will.
         """
         try:
-            await self._in_time(self._migrate(), _MIGRATION_S)
+            await self._in_time(self._migrate(), MIGRATION_S)
         except StoreUnavailable:
             return
         self._started = True
@@ -64,6 +66,10 @@ class Database(ABC):
                 if exc.message != said:
                     said = exc.message
                     log.error("store_unusable", error=said)
+
+    async def version(self) -> int:
+        """The schema's version, 0 if there is none yet; raise `StoreUnavailable`."""
+        return await self._in_time(self._version(), DEADLINE_S)
 
     async def read(self, text: str, *values: str | int | None) -> Sequence[Row]:
         """The rows of one statement; raise `StoreUnavailable`."""
@@ -104,6 +110,10 @@ class Database(ABC):
     @abstractmethod
     async def _migrate(self) -> None:
         """Take the steps that are missing, one process at a time; raise `StoreUnusable`."""
+
+    @abstractmethod
+    async def _version(self) -> int:
+        """As `version`; raise `Outage`."""
 
     @abstractmethod
     async def _read(self, text: str, values: Sequence[str | int | None]) -> Sequence[Row]:

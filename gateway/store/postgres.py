@@ -22,6 +22,8 @@ _SETTINGS = {
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
 _AWAY = (
     asyncpg.InterfaceError,
+    # What a connection raises that has been told of its end, but has not ended yet.
+    asyncpg.InternalClientError,
     asyncpg.PostgresConnectionError,
     asyncpg.InvalidAuthorizationSpecificationError,
     asyncpg.InvalidCatalogNameError,
@@ -82,10 +84,17 @@ class Postgres(Database):
                 await connection.execute(
                     "CREATE TABLE IF NOT EXISTS schema_version (version INTEGER NOT NULL)"
                 )
-                version = await connection.fetchval("SELECT max(version) FROM schema_version") or 0
+                version = await _version_of(connection)
                 for number, step in enumerate(steps_from(version), version + 1):
                     await connection.execute(step)
                     await connection.execute("INSERT INTO schema_version VALUES ($1)", number)
+
+    async def _version(self) -> int:
+        with _translated():
+            async with self._acquired() as connection:
+                if await connection.fetchval("SELECT to_regclass('schema_version')") is None:
+                    return 0
+                return await _version_of(connection)
 
     async def _read(self, text: str, values: Sequence[str | int | None]) -> Sequence[Row]:
         with _translated():
@@ -97,6 +106,10 @@ class Postgres(Database):
         with _translated():
             async with self._acquired() as connection, connection.transaction():
                 return [await connection.fetch(text, *values) for text, values in batch]
+
+
+async def _version_of(connection: asyncpg.Connection) -> int:
+    return await connection.fetchval("SELECT max(version) FROM schema_version") or 0
 
 
 async def _tidied(connection: asyncpg.Connection) -> None:

@@ -7,12 +7,14 @@ from typing import Generic, TypeVar
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
-_FRESH_S = 1.0
+_FRESH_S = 0.5
+"""Who looks every now and then, as streams do, is to know within a second all the same."""
+
 _MOST = 4096
 
 
 class Recent(Generic[K, V]):
-    """Answers that are at most a second old; that nothing was found is not remembered."""
+    """Answers that are at most half a second old; that nothing was found is not remembered."""
 
     def __init__(self) -> None:
         self._found: dict[K, tuple[float, V]] = {}

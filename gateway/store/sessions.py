@@ -4,7 +4,8 @@ import base64
 import binascii
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 
 import orjson
 
@@ -26,6 +27,9 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)"""
 _FIND = f"""
 SELECT {_COLUMNS} FROM sessions WHERE id = $1 OR (org = $2 AND external_id = $1)
 ORDER BY CASE WHEN org <> $2 THEN 2 WHEN id <> $1 THEN 1 ELSE 0 END LIMIT 1"""
+_LEFT = f"""
+SELECT {_COLUMNS} FROM sessions WHERE status = $1 AND created_at < $2
+ORDER BY created_at LIMIT $3"""
 _UPDATE = """
 UPDATE sessions SET name = $3, status = $4, last_message_id = $5, last_message_status = $6,
 executor = $7, workspace = $8 WHERE id = $1 AND status = $2 RETURNING id"""
@@ -92,6 +96,10 @@ class SqlSessions(Sessions):
         sessions = tuple(_session(row) for row in rows[:limit])
         more = len(rows) > limit and limit > 0
         return SessionPage(sessions, _encoded(sessions[-1]) if more else None)
+
+    async def left(self, status: str, before: datetime, limit: int) -> Sequence[Session]:
+        rows = await self._database.read(_LEFT, status, moment(before), limit)
+        return [_session(row) for row in rows]
 
     async def update(self, before: Session, after: Session) -> bool:
         _check(after)

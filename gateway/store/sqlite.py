@@ -9,20 +9,22 @@ import asyncio
 import os
 import sqlite3
 import threading
+import time
 from asyncio import wrap_future
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import TypeVar
 from urllib.parse import quote
 
 from gateway.domain.errors import StoreUnusable
-from gateway.store.database import Database, Duplicate, Outage, Row, Statement
+from gateway.store.database import MIGRATION_S, Database, Duplicate, Outage, Row, Statement
 from gateway.store.migrations import statements, steps_from
 from gateway.system.pool import Pool
 
 _READERS = 4
 _CLOSING_S = 2.0
 _BUSY_MS = 4000  # less than a call's deadline: "locked" says more than "no answer"
+_BETWEEN_TRIES_S = 0.05
 _SETTINGS = (
     f"PRAGMA busy_timeout = {_BUSY_MS}",
     "PRAGMA foreign_keys = ON",
@@ -66,6 +68,15 @@ class Sqlite(Database):
     async def _migrate(self) -> None:
         await wrap_future(self._writer.submit(self._migrate_now))
 
+    async def _version(self) -> int:
+        def look() -> int:
+            if self._file is None or not os.path.exists(self._file):
+                return 0
+            with _translated(), self._connection() as connection:
+                return _version_of(connection)
+
+        return await wrap_future(self._readers.submit(look))
+
     async def _read(self, text: str, values: Sequence[str | int | None]) -> Sequence[Row]:
         def read(connection: sqlite3.Connection) -> Sequence[Row]:
             return _rows(connection, text, values)
@@ -90,15 +101,28 @@ class Sqlite(Database):
         try:
             if self._file is not None:
                 _make(self._file)
-            with _translated(), self._connection() as connection:
-                connection.execute("PRAGMA journal_mode = WAL")
-                _migrate(connection)
+            self._migrate_in_turn()
         except OSError as exc:
             raise StoreUnusable(f"store.url: cannot open {self._file!a}: {exc.strerror}") from exc
         except Outage as exc:
             if _code(exc.__cause__) & 0xFF in _HOPELESS:
                 raise StoreUnusable(f"store.url: cannot use {self._file!a}: {exc}") from exc
             raise
+
+    def _migrate_in_turn(self) -> None:
+        # The busy timeout is not enough: a step may take longer, and whoever changes the journal's
+        # mode while somebody else makes the database is told at once that it is locked.
+        until = time.monotonic() + MIGRATION_S
+        while True:
+            try:
+                with _translated(), self._connection() as connection:
+                    connection.execute("PRAGMA journal_mode = WAL")
+                    return _migrate(connection)
+            except Outage as exc:
+                is_busy = _code(exc.__cause__) & 0xFF == sqlite3.SQLITE_BUSY
+                if not is_busy or self._closed or time.monotonic() > until:
+                    raise
+            time.sleep(_BETWEEN_TRIES_S)
 
     @contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:
@@ -134,8 +158,11 @@ def _close_all(connections: Iterable[sqlite3.Connection]) -> None:
 
 def _make(file: str) -> None:
     os.makedirs(os.path.dirname(file), mode=0o700, exist_ok=True)
-    # SQLite gives the files that it makes beside this one the same mode.
-    os.close(os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    # One that is there must not be opened and closed beside SQLite: that would end every lock that
+    # this process has on it (https://www.sqlite.org/howtocorrupt.html, 2.2). SQLite gives the files
+    # that it makes beside this one the same mode.
+    with suppress(FileExistsError):
+        os.close(os.open(file, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
 
 
 def _connected(file: str | None) -> sqlite3.Connection:
@@ -151,9 +178,14 @@ def _connected(file: str | None) -> sqlite3.Connection:
     return connection
 
 
+def _version_of(connection: sqlite3.Connection) -> int:
+    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    return version
+
+
 def _migrate(connection: sqlite3.Connection) -> None:
     with _transaction(connection):
-        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        version = _version_of(connection)
         for number, step in enumerate(steps_from(version), version + 1):
             for statement in statements(step):
                 connection.execute(statement)

@@ -1,8 +1,8 @@
 """Opens the store that a URL names."""
 
-import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Self
 
 from gateway.config.store_url import sqlite_file
 from gateway.domain.errors import StoreUnusable
@@ -11,8 +11,10 @@ from gateway.store.database import Database
 from gateway.store.events import SqlEvents
 from gateway.store.keys import SqlKeys
 from gateway.store.links import SqlLinks
+from gateway.store.migrations import steps_from
 from gateway.store.sessions import SqlSessions
 from gateway.store.sqlite import Sqlite
+from gateway.system.background import Background
 
 
 class SqlStore(Store):
@@ -28,27 +30,40 @@ class SqlStore(Store):
     async def check(self) -> None:
         await self._database.read("SELECT 1 FROM ledgers LIMIT 1")
 
-    async def work(self) -> None:
-        """Do, until cancelled, what nobody asks for."""
-        await self._database.keep_starting()
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self.keys.keep_writing_uses())
-            group.create_task(self.links.keep_purging())
-            group.create_task(self.events.keep_listening())
+    @asynccontextmanager
+    async def working(self, background: Background) -> AsyncIterator[Self]:
+        """Do, meanwhile, what nobody asks for."""
+        async with (
+            background.beside("store.start", self._database.keep_starting),
+            background.beside("store.uses", self.keys.keep_writing_uses),
+            background.beside("store.links", self.links.keep_purging),
+            background.beside("store.events", self.events.keep_listening),
+        ):
+            yield self
 
 
 @asynccontextmanager
-async def opened(url: str, password: str | None = None) -> AsyncIterator[Store]:
+async def opened(
+    url: str, password: str | None = None, background: Background | None = None
+) -> AsyncIterator[Store]:
     """The store at *url*, which the config has checked; raise `StoreUnusable`.
 
     A PostgreSQL server that cannot be reached yet is no error: until it can, calls raise
-    `StoreUnavailable`.
+    `StoreUnavailable`. *background* knows how the store's own work goes.
     """
     async with _database(url, password) as database:
         await database.start()
-        store = SqlStore(database)
-        async with _beside(store.work()):
+        async with SqlStore(database).working(background or Background()) as store:
             yield store
+
+
+async def missing_steps(url: str, password: str | None = None) -> int:
+    """How many steps the schema of the store at *url* lacks; nothing there is changed.
+
+    Raises `StoreUnavailable`, and `StoreUnusable` if no step leads from there to here.
+    """
+    async with _database(url, password) as database:
+        return len(steps_from(await database.version()))
 
 
 def _database(url: str, password: str | None) -> AbstractAsyncContextManager[Database]:
@@ -61,16 +76,3 @@ def _database(url: str, password: str | None) -> AbstractAsyncContextManager[Dat
             "store.url: PostgreSQL needs the extra: pip install 'workspace-gateway[postgres]'"
         ) from exc
     return Postgres.running(url, password)
-
-
-@asynccontextmanager
-async def _beside(work: Coroutine[None, None, None]) -> AsyncIterator[None]:
-    task = asyncio.create_task(work)
-    try:
-        yield
-    finally:
-        task.cancel()
-        # Not a TaskGroup: whoever closes the store may be another task than the one that opened it.
-        await asyncio.wait([task])
-        if not task.cancelled():
-            task.result()

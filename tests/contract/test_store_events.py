@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from structlog.testing import capture_logs
 
 from gateway.domain.errors import BadParameter
 from gateway.domain.model import SessionId
@@ -13,7 +14,8 @@ from gateway.domain.records import Event
 from gateway.store.base import Store
 from gateway.store.events import KEPT
 from gateway.store.store import opened
-from tests.stores import other_process, said_by
+from gateway.system.background import Background
+from tests.stores import execute, other_process, said_by
 
 S1 = SessionId("s1")
 
@@ -131,3 +133,25 @@ async def test_a_follower_hears_of_what_another_process_appends(shared: str) -> 
     assert ids == list(range(1, 41))
     assert sorted(written[0] + written[1]) == ids
     assert all(ids == sorted(ids) for ids in written)
+
+
+async def test_a_failure_that_nobody_expects_does_not_end_the_listening(shared: str) -> None:
+    """Somebody has changed the schema by hand, and back."""
+    background = Background()
+    async with opened(shared, background=background) as here, opened(shared) as there:
+        following = asyncio.create_task(anext(here.events.follow(S1, 0)))
+        with capture_logs() as logs:
+            execute(shared, "ALTER TABLE ledgers RENAME TO renamed")
+            async with asyncio.timeout(30):
+                while not background.failing:
+                    await asyncio.sleep(0.05)
+            execute(shared, "ALTER TABLE renamed RENAME TO ledgers")
+            await there.events.append(S1, "test", {})
+
+            event = await asyncio.wait_for(following, 30)
+
+    assert event.id == 1
+    assert background.failing == ["store.events"]
+    assert {(line["event"], line["work"]) for line in logs} == {
+        ("background_work_failed", "store.events")
+    }

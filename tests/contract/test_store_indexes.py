@@ -37,6 +37,9 @@ class Noting(Database):
     async def _migrate(self) -> None:
         pass
 
+    async def _version(self) -> int:
+        return 0
+
     async def _read(self, text: str, values: Sequence[str | int | None]) -> Sequence[Row]:
         self.noted.append((text, values))
         return []
@@ -92,6 +95,7 @@ async def _asked() -> list[Statement]:
                 await sessions.page(
                     "org_17", limit=50, cursor=before, agent_id=agent_id, metadata=metadata
                 )
+    await sessions.left("provisioning", datetime.now(UTC), 100)
     await sessions.update(_session(17), _session(17))
     await sessions.delete(S1)
     await keys.by_digest(digest("k17"))

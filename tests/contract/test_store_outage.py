@@ -7,6 +7,7 @@ import subprocess
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, closing, contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,7 @@ CALLS: dict[str, Callable[[Store], Awaitable[object]]] = {
     "sessions.create": lambda store: store.sessions.create(session()),
     "sessions.find": lambda store: store.sessions.find("s1", "acme"),
     "sessions.page": lambda store: store.sessions.page("acme", limit=1),
+    "sessions.left": lambda store: store.sessions.left("idle", datetime.now(UTC), 1),
     "sessions.update": lambda store: store.sessions.update(session(1), session(1)),
     "sessions.delete": lambda store: store.sessions.delete(S1),
     "keys.create": lambda store: store.keys.create(key()),
@@ -154,6 +156,49 @@ async def test_a_server_that_says_nothing_is_given_up_on() -> None:
     assert connected.is_set()
     assert started < DEADLINE_S + 1
     assert refused < 0.5
+
+
+@asynccontextmanager
+async def _ends_late(port: int) -> AsyncIterator[int]:
+    """The port of somebody in front of *port*, through whom the end of a connection comes late."""
+
+    async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError):
+            while data := await reader.read(1 << 16):
+                writer.write(data)
+                await writer.drain()
+        await asyncio.sleep(1)
+        writer.close()
+
+    serving = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        serving.append(asyncio.current_task())
+        back, forth = await asyncio.open_connection("127.0.0.1", port)
+        await asyncio.gather(pass_on(reader, forth), pass_on(back, writer))
+        await asyncio.gather(forth.wait_closed(), writer.wait_closed())
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as listening:
+        yield listening.sockets[0].getsockname()[1]
+        await asyncio.wait(serving)
+
+
+async def test_a_connection_that_was_told_of_its_end_and_is_not_closed_yet_is_an_outage() -> None:
+    """As after a shutdown of the server that the loop has seen a part of only."""
+    url = server().new_database()
+    name = url.rpartition("/")[2]
+    async with (
+        _ends_late(server().port) as port,
+        opened(url.replace(f":{server().port}/", f":{port}/")) as store,
+    ):
+        await store.check()
+        server().execute(
+            f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"
+        )
+        await asyncio.sleep(0.1)
+
+        await _refused(store.check())
+        await _recovered(store)
 
 
 @contextmanager

@@ -10,8 +10,7 @@ from gateway.domain.errors import StoreUnusable
 from gateway.domain.records import StoredKey
 from gateway.store.base import Store
 from gateway.store.store import opened
-from tests.postgres import server
-from tests.stores import digest, key, other_process, said_by, session
+from tests.stores import digest, execute, key, other_process, said_by, session
 
 WITHIN_S = 1.0
 _SLACK_S = 0.3  # for what happens between the answer and the look at the clock
@@ -151,16 +150,10 @@ async def test_it_is_all_there_at_the_next_start(shared: str) -> None:
 
 
 def _make_newer(url: str) -> None:
-    if url.startswith("sqlite"):
-        import sqlite3
-        from contextlib import closing
-
-        from gateway.config.store_url import sqlite_file
-
-        with closing(sqlite3.connect(sqlite_file(url) or "")) as connection:
-            connection.execute("PRAGMA user_version = 999")
-    else:
-        server().execute("INSERT INTO schema_version VALUES (999)", url.rpartition("/")[2])
+    is_sqlite = url.startswith("sqlite")
+    execute(
+        url, "PRAGMA user_version = 999" if is_sqlite else "INSERT INTO schema_version VALUES (999)"
+    )
 
 
 async def test_a_newer_schema_is_refused_and_left_alone(shared: str) -> None:

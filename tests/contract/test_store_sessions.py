@@ -290,3 +290,17 @@ async def test_a_deleted_session_takes_its_links_and_events_along(store: Store) 
     assert await store.events.after(gone.id, 0, 9) == []
     assert len(await store.events.after(stays.id, 0, 9)) == 1
     await store.sessions.create(gone)  # all of its names are free again
+
+
+async def test_what_was_left_with_a_status_is_found_oldest_first(store: Store) -> None:
+    """Whoever's it is."""
+    for number, org, status in ((3, "acme", "b"), (1, "globex", "b"), (2, "acme", "a")):
+        await store.sessions.create(session(number, org=org, status=status))
+    later = START + timedelta(hours=1)
+
+    found = await store.sessions.left("b", later, 9)
+
+    assert [one.id for one in found] == ["sess_1", "sess_3"]
+    assert len(await store.sessions.left("b", later, 1)) == 1
+    assert [one.id for one in await store.sessions.left("b", found[1].created_at, 9)] == ["sess_1"]
+    assert list(await store.sessions.left("c", later, 9)) == []

@@ -42,6 +42,7 @@ from gateway.service.provisioning import Provisioning
 from gateway.service.sessions import Sessions
 from gateway.service.workspaces import Bounds, Workspaces
 from gateway.store.store import opened
+from gateway.system.background import Background
 from tests.doubles.memory import Memory
 from tests.gateways import Gateway, config_for
 
@@ -131,14 +132,15 @@ async def packing_services(packer: Packer) -> AsyncIterator[Services]:
     """Every use case: archives of *packer*, files of an empty memory, no agent."""
     placement = Placement(Memory("memory"))
     sessions = Sessions(placement)
-    async with opened("sqlite://") as store, Ledger.running(store.events) as ledger:
+    background = Background()
+    async with opened("sqlite://") as store, Ledger.running(store.events, background) as ledger:
         yield Services(
             Workspaces(sessions, ledger, Bounds(1 << 20, 1000, 32)),
             packer,
             sessions,
             Provisioning(sessions, placement, {}, store),
             Links(store, sessions, {}),
-            Following(sessions, store.events, Changes(ledger)),
+            Following(sessions, store.events, Changes(ledger, background)),
         )
 
 

@@ -4,6 +4,7 @@ import asyncio
 import gc
 import hashlib
 import signal
+import weakref
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -23,7 +24,7 @@ from tests.e2e.operating import (
     without_descriptors,
     without_threads,
 )
-from tests.gateways import AUTH, Process, command, config_for, key_entry, running
+from tests.gateways import AUTH, Process, command, config_for, key_entry, plant, running
 
 OTHER_KEY = "sk_test_another"
 OTHER_AUTH = f"X-API-Key: {OTHER_KEY}"
@@ -42,6 +43,38 @@ async def test_a_reload_changes_who_gets_in(served: Process, clients: Clients) -
     for connection in (used, fresh, await clients.connect(served.port)):
         assert (await connection.ask(FILES, OTHER_AUTH)).status == 200
         assert (await connection.ask(FILES, AUTH)).status == 401
+
+
+async def test_a_link_lives_and_dies_with_its_makers_key_in_the_config(
+    tmp_path: Path, root: Path
+) -> None:
+    """As that is since the last reload: changed, gone, and back again."""
+    plant(root, {"s1/a": b"a"})
+    maker = key_entry(scopes=["files:read", "links:write"])
+    keys = {
+        "gone": [key_entry(OTHER_KEY, id="other")],
+        "may make no links": [key_entry(scopes=["files:read"])],
+        "may read nothing": [key_entry(scopes=["links:write"])],
+        "another organisation's": [{**maker, "org": "umbrella"}],
+        "expired": [{**maker, "expires": "2020-01-01T00:00:00Z"}],
+        "back": [maker],
+    }
+    told = {}
+    with command(tmp_path, root, {"auth": {"keys": [maker]}}) as process:
+        async with await wire.Wire.connect(process.port) as connection:
+            body = b'{"path":"a"}'
+            lines = AUTH, f"Content-Length: {len(body)}"
+            target = "/api/v1/sessions/s1/links"
+            await connection.send(wire.head(target, *lines, method="POST") + body)
+            url = (await connection.answer()).json["url"]
+            assert (await connection.ask(url)).status == 200
+            for count, (what, entries) in enumerate(keys.items(), 1):
+                rewrite(process, {"auth": {"keys": entries}})
+                process.signal(signal.SIGHUP)
+                await logged(process, "reloaded", count)
+                told[what] = (await connection.ask(url)).status
+
+    assert told == {**dict.fromkeys(keys, 404), "back": 200}
 
 
 async def test_a_running_download_survives_a_reload_that_removes_its_key(
@@ -200,16 +233,18 @@ async def test_a_retired_generation_is_garbage(root: Path) -> None:
         current = Generation(config)
         await current.start([], [])
         tasks = len(asyncio.all_tasks())
+        retired = []
         for _ in range(10):
             following = Generation(config)
             await following.succeed(current)
             await current.retire()
+            retired.append(weakref.ref(current))
             current = following
         assert (await gateway.files()).status == 200
-        del following
-        await asyncio.sleep(0)
-        gc.collect()
 
-        assert len(asyncio.all_tasks()) <= tasks + 1
-        assert [g for g in gc.get_objects() if type(g) is Generation and g is not current][1:] == []
+        def is_gone() -> bool:
+            gc.collect()
+            return not any(each() for each in retired) and len(asyncio.all_tasks()) <= tasks
+
+        await eventually(is_gone, 10)
         await current.end()

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from tests.gateways import Gateway, key_entry
@@ -52,8 +51,3 @@ async def read(gateway: Gateway, target: str, key: str = ACME, method: str = "GE
     """A request without a body."""
     async with await Wire.connect(gateway.port) as wire:
         return await wire.ask(target, f"X-API-Key: {key}", method=method)
-
-
-def database(root: Path) -> bytes:
-    """Every byte that the store of `gateways.settings` has on the disk."""
-    return b"".join(file.read_bytes() for file in root.parent.glob(f"{root.name}.gateway.db*"))

@@ -13,6 +13,8 @@ from tests.gateways import Gateway, key_entry, plant, running
 from tests.http.asking import ACME, GLOBEX, SESSIONS, created, read, send, with_agents
 from tests.wire import Wire, head
 
+pytestmark = pytest.mark.usefixtures("each_store")
+
 FIELDS = [
     "id",
     "name",

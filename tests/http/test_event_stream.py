@@ -1,17 +1,28 @@
 """The stream of a session's events, as clients of Server-Sent Events read it."""
 
 import asyncio
+import os
+import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import httpx
 import pytest
 from httpx_sse import EventSource, ServerSentEvent, aconnect_sse
 
-from tests.gateways import AUTH, KEY, Gateway, key_entry, plant, running
+from gateway.config.model import ExecutorConfig
+from gateway.domain.model import Scope, SessionId
+from gateway.executors import registry
+from gateway.executors.base import Changed
+from gateway.executors.local.local import Local, LocalConfig
+from gateway.store.base import Store
+from gateway.store.store import opened
+from tests import stores
+from tests.e2e.operating import eventually
+from tests.gateways import AUTH, KEY, Gateway, key_entry, plant, running, store_address
 from tests.wire import Wire, ask, head
 
 SCOPES = ["files:read", "archives:read", "sessions:read"]
@@ -50,6 +61,7 @@ async def first(source: EventSource, count: int) -> list[ServerSentEvent]:
     return found
 
 
+@pytest.mark.usefixtures("each_store")
 async def test_a_download_is_told_to_whoever_follows(gateway):
     async with streamed(gateway.port) as source:
         await gateway.file("a.txt")
@@ -70,6 +82,7 @@ async def test_archives_are_told_and_what_the_client_had_already_is_not(gateway)
     assert event.json() == {"downloads": [{"archive": "zip", "paths": ["/"], "key_id": "test"}]}
 
 
+@pytest.mark.usefixtures("each_store")
 async def test_many_downloads_are_few_events_of_bounded_size(gateway):
     told = more = 0
     async with streamed(gateway.port) as source:
@@ -123,6 +136,40 @@ async def test_changes_are_told_within_bounds_and_never_from_outside(gateway, ro
     assert not [path for path in found if "other" in path or "secret" in path]
 
 
+class FalteringConfig(LocalConfig):
+    """As the local one's."""
+
+    type: Literal["faltering"]
+
+
+class Faltering(Local):
+    """Fails in a way of its own when it is asked for changes for the first time."""
+
+    Config: ClassVar[type[ExecutorConfig]] = FalteringConfig
+    asked = 0
+
+    def changes(self, workspace: str) -> AsyncIterator[Changed]:
+        self.asked += 1
+        if self.asked == 1:
+            raise RuntimeError("no watch today")
+        return super().changes(workspace)
+
+
+async def test_a_watch_that_fails_is_told_and_begun_anew(root, monkeypatch):
+    monkeypatch.setitem(registry._places(), "faltering", f"{__name__}:Faltering")
+    plant(root, {"s1/a.txt": b"content"})
+    executors = {"local": {"type": "faltering", "root": str(root)}}
+    async with running(root, config(executors=executors)) as gateway:
+        before = (await gateway.ask("/readyz")).json
+        async with streamed(gateway.port) as source:
+            await watched(source, root)
+        await asyncio.sleep(1)
+        after = (await gateway.ask("/readyz")).json
+
+    assert (before["status"], before["failing"]) == ("ready", [])
+    assert (after["status"], after["failing"]) == ("ready", ["workspace.changes"])
+
+
 async def test_followers_of_one_session_do_not_multiply_its_changes(gateway, root):
     seen = []
     async with streamed(gateway.port) as one, streamed(gateway.port):
@@ -138,6 +185,7 @@ async def test_followers_of_one_session_do_not_multiply_its_changes(gateway, roo
     assert seen.count("/b") == 1
 
 
+@pytest.mark.usefixtures("each_store")
 async def test_a_client_goes_on_behind_the_last_event_it_has(gateway, root):
     for _ in range(3):
         await gateway.file("a.txt")
@@ -151,6 +199,7 @@ async def test_a_client_goes_on_behind_the_last_event_it_has(gateway, root):
     assert (rest.id, rest.data) == ("3", everything[2].data)
 
 
+@pytest.mark.usefixtures("each_store")
 async def test_events_outlive_the_process(root):
     plant(root, {"s1/a.txt": b"content"})
     async with running(root, config()) as gateway:
@@ -187,6 +236,123 @@ async def test_a_stream_ends_with_the_permission_for_it(root):
         answer = await asyncio.wait_for(wire.answer(), 5)
 
     assert (answer.status, answer.complete) == (200, True)
+
+
+class Slowness:
+    """How late this machine is at its worst, by what the store and the loop take meanwhile."""
+
+    worst_s = 0.0
+
+    @classmethod
+    @asynccontextmanager
+    async def measured(cls, store: Store) -> AsyncIterator["Slowness"]:
+        found = cls()
+
+        async def measure() -> None:
+            while True:
+                began = time.monotonic()
+                await asyncio.sleep(0.01)
+                await store.check()
+                found.worst_s = max(found.worst_s, time.monotonic() - began - 0.01)
+
+        measuring = asyncio.create_task(measure())
+        try:
+            yield found
+        finally:
+            measuring.cancel()
+
+
+@pytest.mark.parametrize(("end", "what"), [("revoke", "sk_stored"), ("delete", "sess_1")])
+async def test_streams_end_within_a_second_of_what_another_process_ends(
+    root: Path, each_store: str, end: str, what: str
+) -> None:
+    """Their key or their session; although the session's directory stays, for everybody."""
+    plant(root, {"sess_1/a": b"a"})
+    async with (
+        running(root, config(key_entry("sk_unused"))) as gateway,
+        opened(each_store) as store,
+        Slowness.measured(store) as slowness,
+        AsyncExitStack() as stack,
+    ):
+        scopes = frozenset({Scope.SESSIONS_READ})
+        await store.keys.create(stores.key("sk_stored", scopes=scopes))
+        await store.sessions.create(stores.session(1))
+        streams = []
+        for _ in range(5):
+            wire = await stack.enter_async_context(await Wire.connect(gateway.port))
+            await wire.send(head("/v1/sessions/sess_1/stream", "X-API-Key: sk_stored"))
+            assert (await wire.reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
+            streams.append(wire)
+            await asyncio.sleep(0.11)  # so that they do not all look at the same moment
+        other = stores.other_process(each_store, end, what)
+        assert other.stdout is not None
+        assert await asyncio.to_thread(other.stdout.readline) == "True\n"
+
+        began = time.monotonic()
+        ends = [one.reader.readuntil(b"0\r\n\r\n") for one in streams]
+        await asyncio.wait_for(asyncio.gather(*ends), 30)
+        took = time.monotonic() - began
+
+        await stores.said_by(other)
+    assert took < 1 + 4 * slowness.worst_s
+
+
+async def test_a_reader_that_takes_nothing_is_cut_off(root):
+    """When it is, somebody else may have its place; what it was not sent was never in memory."""
+    plant(root, {"s1/a.txt": b"content"})
+    changes = config(server={"idle_timeout": "1s"}, limits={"streams_at_once": 1})
+    size = 1_000_000
+    async with running(root, changes) as gateway, opened(store_address(root)) as store:
+        for _ in range(40):
+            await store.events.append(SessionId("s1"), "test", {"filler": "x" * size})
+        async with await Wire.connect(gateway.port) as wire:
+            await wire.send(head(STREAM, AUTH))
+            await wire.reader.readuntil(b"\r\n\r\n")
+            refused = await ask(gateway.port, STREAM, AUTH)
+            async with asyncio.timeout(30):
+                while (await _status_of_a_stream(gateway)) == 429:
+                    await asyncio.sleep(0.1)
+            data, end = await wire.rest()
+
+    assert refused.status == 429
+    assert end in ("reset", "closed")
+    assert not data.endswith(b"\r\n0\r\n\r\n")
+    assert len(data) < 39 * size
+
+
+async def _status_of_a_stream(gateway: Gateway) -> int:
+    async with streamed(gateway.port) as source:
+        return source.response.status_code
+
+
+async def test_readers_that_leave_free_everything(root):
+    """Some say so, some do not; some have not read what there is."""
+    plant(root, {"s1/a.txt": b"content"})
+
+    async def come_and_leave(gateway: Gateway) -> None:
+        wires = [await Wire.connect(gateway.port) for _ in range(20)]
+        for wire in wires:
+            await wire.send(head(STREAM, AUTH))
+            assert (await wire.reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
+        for wire in wires[:10]:
+            wire.writer.transport.abort()
+        for wire in wires:
+            await wire.__aexit__(None, None, None)
+
+    def held() -> tuple[int, int]:
+        return len(asyncio.all_tasks()), len(os.listdir("/proc/self/fd"))
+
+    changes = config(limits={"streams_at_once": 20})
+    async with running(root, changes) as gateway, opened(store_address(root)) as store:
+        await store.events.append(SessionId("s1"), "test", {"filler": "x" * 10_000_000})
+        tasks, _ = held()
+        await come_and_leave(gateway)
+        await eventually(lambda: held()[0] <= tasks, 30)
+        before = held()
+        for _ in range(3):
+            await come_and_leave(gateway)
+
+            await eventually(lambda: max(held()[0] - before[0], held()[1] - before[1]) <= 0, 30)
 
 
 async def test_head_says_what_get_would(gateway):

@@ -10,8 +10,13 @@ from typing import Any
 import orjson
 import pytest
 
+from gateway.domain.model import Scope
+from gateway.store.store import opened
+from tests import stores
 from tests.gateways import AUTH, Gateway, key_entry, plant, running
 from tests.wire import Answer, Wire, ask, head
+
+pytestmark = pytest.mark.usefixtures("each_store")
 
 ALL = ["files:read", "archives:read", "links:write", "sessions:read"]
 OTHER = "X-API-Key: sk_test_other"
@@ -195,6 +200,24 @@ async def test_a_link_is_dead_without_the_permission_of_its_maker(root, entry):
     assert (answer.status, answer.body) == (404, DEAD)
 
 
+@pytest.mark.parametrize(("end", "what"), [("revoke", "sk_stored"), ("delete", "sess_1")])
+async def test_a_link_ends_at_once_with_a_key_or_a_session_of_the_store(
+    root, each_store, end, what
+):
+    """Whichever process ends it."""
+    plant(root, {"sess_1/a": b"a"})
+    scopes = frozenset({Scope.FILES_READ, Scope.LINKS_WRITE})
+    async with running(root, config()) as gateway, opened(each_store) as store:
+        await store.keys.create(stores.key("sk_stored", scopes=scopes))
+        await store.sessions.create(stores.session(1))
+        answer = await post(gateway, {"path": "a"}, key="X-API-Key: sk_stored", session="sess_1")
+        before = await ask(gateway.port, answer.json["url"])
+        assert await stores.said_by(stores.other_process(each_store, end, what)) == "True\n"
+        after = await ask(gateway.port, answer.json["url"])
+
+    assert (before.status, after.status, after.body) == (200, 404, DEAD)
+
+
 async def test_a_link_lives_no_longer_than_its_makers_key(root):
     plant(root, {"s1/a": b"a"})
     end = (datetime.now(UTC) + timedelta(minutes=5)).replace(microsecond=0)
@@ -315,7 +338,7 @@ async def test_whoever_uses_a_link_does_not_use_up_its_makers_rate(root):
     assert own.status == 200
 
 
-async def test_neither_key_nor_ticket_is_kept_or_logged(root, capfd):
+async def test_neither_key_nor_ticket_is_kept_or_logged(root, each_store, capfd):
     plant(root, {"s1/a": b"a"})
     async with running(root, config()) as gateway:
         made = await link(gateway, path="a")
@@ -323,10 +346,10 @@ async def test_neither_key_nor_ticket_is_kept_or_logged(root, capfd):
         assert (await ask(gateway.port, made["url"], method="POST")).status == 405
         metrics = (await ask(gateway.admin_port, "/metrics")).body.decode()
     ticket = made["url"].rpartition("/")[2]
-    kept = b"".join(path.read_bytes() for path in root.parent.glob("*.gateway.db*"))
+    kept = stores.contents(each_store)
 
     out, err = capfd.readouterr()
-    assert kept
+    assert made["id"].encode() in kept
     for text in (out, err, metrics, kept.decode("latin-1")):
         assert ticket not in text
         assert AUTH.partition(": ")[2] not in text

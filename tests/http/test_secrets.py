@@ -15,7 +15,8 @@ from gateway.executors import registry
 from gateway.executors.base import Sandbox
 from gateway.executors.local.local import Local, LocalConfig
 from tests.gateways import running
-from tests.http.asking import SESSIONS, database, read, send, with_agents
+from tests.http.asking import SESSIONS, read, send, with_agents
+from tests.stores import contents
 
 CANARY = "c4n4ry"
 
@@ -86,7 +87,7 @@ def body(**secrets: str) -> dict[str, object]:
 
 
 async def test_a_secret_is_given_away_once_and_kept_nowhere(
-    root: Path, keeping: dict[str, object]
+    root: Path, keeping: dict[str, object], each_store: str
 ) -> None:
     bodies = [
         body(GITHUB_TOKEN=f"{CANARY}-1", UNDECLARED=f"{CANARY}-2"),
@@ -112,8 +113,8 @@ async def test_a_secret_is_given_away_once_and_kept_nowhere(
                     f"/api/v1/sessions/{answers[0].json['id']}/files",
                 )
             ]
-            stored = database(root)
-        stored += database(root)
+            stored = contents(each_store)
+        stored += contents(each_store)
 
     assert [answer.status for answer in answers] == [201, 502, *[400] * 7, *[200] * 4]
     assert [one.secrets for one in Keeping.given] == [

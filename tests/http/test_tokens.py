@@ -3,15 +3,16 @@
 import asyncio
 import re
 from contextlib import ExitStack
+from itertools import cycle, product
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 
 from gateway.telemetry import metrics
 from tests.doubles.issuer import (
     Issuer,
     claims,
-    hang,
     issuer,
     jwk,
     key_set,
@@ -21,7 +22,7 @@ from tests.doubles.issuer import (
 )
 from tests.gateways import AUTH, Gateway, command, key_entry, plant, running
 from tests.unit.auth.test_jwt import REFUSED
-from tests.wire import Answer, ask
+from tests.wire import Answer, Wire, ask
 
 FILES = "/api/v1/sessions/s1/files"
 ROUTES = (FILES, f"{FILES}/file", f"{FILES}/missing", "/api/v1/sessions/unknown/files")
@@ -83,14 +84,20 @@ async def test_what_a_token_may_do(root: Path, jwks: str) -> None:
 async def test_every_token_that_is_refused_is_told_the_same_as_a_wrong_key(
     root: Path, jwks: str
 ) -> None:
-    async with running(root, {"auth": {"jwt": section(jwks)}}) as gateway:
-        for method in ("GET", "HEAD"):
-            wrong = told(await ask(gateway.port, FILES, "X-API-Key: wrong", method=method))
-            assert wrong[0] == 401
-            for what, (text, _) in REFUSED.items():
-                for target in ROUTES:
-                    answer = await with_token(gateway, text, target, method=method)
-                    assert told(answer) == wrong, what
+    """On every route, each token asks for another one than the one before."""
+    asked = cycle(product(ROUTES, ("GET", "HEAD")))
+    async with (
+        running(root, {"auth": {"jwt": section(jwks)}}) as gateway,
+        await Wire.connect(gateway.port) as wire,
+    ):
+        wrong = {
+            method: told(await wire.ask(FILES, "X-API-Key: wrong", method=method))
+            for method in ("GET", "HEAD")
+        }
+        assert [status for status, *_ in wrong.values()] == [401, 401]
+        for (what, (text, _)), (target, method) in zip(REFUSED.items(), asked, strict=False):
+            line = f"Authorization: Bearer {text}"
+            assert told(await wire.ask(target, line, method=method)) == wrong[method], what
 
 
 async def test_why_a_token_was_refused_is_counted(root: Path, jwks: str) -> None:
@@ -163,16 +170,23 @@ async def test_a_subject_has_a_rate_of_its_own(root: Path, jwks: str) -> None:
 async def test_nobody_waits_for_an_issuer_but_who_names_a_new_key(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    released = asyncio.Event()
+
+    async def slow(request: web.Request) -> web.StreamResponse:
+        await released.wait()
+        return web.Response(status=503)
+
     async with issuer(tmp_path) as there:
         monkeypatch.setenv("SSL_CERT_FILE", there.ca)
         async with running(root, {"auth": {"jwt": section(there.url)}}) as gateway:
-            there.answer = hang
+            there.answer = slow
             async with asyncio.timeout(10):
                 while there.asked == 1:  # a pause lies between two fetches
                     waiting = asyncio.ensure_future(with_token(gateway, token(kid="new")))
                     await asyncio.sleep(0.1)
-            async with asyncio.timeout(1):
-                by_key, known = await gateway.files(), await with_token(gateway, token())
+            by_key, known = await gateway.files(), await with_token(gateway, token())
+            assert not waiting.done()
+            released.set()
             refused = await waiting
 
     assert (by_key.status, known.status, refused.status) == (200, 200, 401)

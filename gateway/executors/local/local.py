@@ -95,6 +95,7 @@ class Local(Plugin):
         proof=Proof.LENGTH,
         archives=Archives.MEMBERS,
         provisions=True,
+        watches=True,
     )
 
     def __init__(

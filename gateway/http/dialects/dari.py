@@ -124,13 +124,12 @@ class Dari(Dialect):
     async def stream(self, request: web.BaseRequest, principal: Principal) -> Response:
         """`GET …/stream`: the session's events, those behind `Last-Event-ID` first."""
         session_id, after = session_id_parameter(request), last_event_id(request)
+        async with self._following.events(principal, session_id, after) as followed:
 
-        async def still_may() -> None:
-            caller = await request[GATE].identify(request)
-            await self._following.workspace(caller, session_id)
+            async def still_may() -> None:
+                await followed.still_may(await request[GATE].identify(request))
 
-        async with self._following.events(principal, session_id, after) as events:
-            return await send_events(request, principal, events, still_may)
+            return await send_events(request, principal, followed.events, still_may)
 
     def message(self, error: GatewayError) -> str:
         """In Dari's terms."""

@@ -1,6 +1,14 @@
-"""`check`: every problem, and what the executors say."""
+"""`check`: every problem, and what the executors and the store say."""
+
+import asyncio
+import os
+from pathlib import Path
+
+import pytest
 
 from gateway.cli.exits import Exit
+from gateway.store.store import opened
+from tests import stores
 from tests.unit.cli.command import command
 
 
@@ -61,3 +69,61 @@ def test_a_probe_of_a_root_that_is_missing(tmp_path):
     assert result.returncode == Exit.UNAVAILABLE
     assert result.stdout.splitlines()[1].startswith("local: not ready (")
     assert result.stderr == ""
+
+
+def probed(tmp_path: Path, url: str) -> tuple[int, str]:
+    """The exit code, and what is said of the store."""
+    (tmp_path / "c.yaml").write_text(
+        f"executors: {{local: {{type: local, root: .}}}}\nstore: {{url: {url!r}}}"
+    )
+    result = command("check", "--config", "c.yaml", "--probe", cwd=str(tmp_path))
+    assert "Traceback" not in result.stderr
+    return result.returncode, result.stdout.splitlines()[-1]
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+def test_a_probe_of_the_store_says_how_far_its_schema_is(tmp_path, kind):
+    """A gateway that knows less than the store is not to be started."""
+    url = stores.address_of(kind, tmp_path)
+    newer = "PRAGMA user_version = 999"
+    if kind == "postgres":
+        newer = "INSERT INTO schema_version VALUES (999)"
+
+    async def make() -> None:
+        async with opened(url):
+            pass
+
+    before = probed(tmp_path, url)
+    asyncio.run(make())
+    after = probed(tmp_path, url)
+    stores.execute(url, newer)
+    code, told = probed(tmp_path, url)
+
+    assert before[0] == Exit.OK
+    assert before[1].startswith("store: ready (schema: ")
+    assert before[1].endswith(" steps behind, which the next start takes)")
+    assert after == (Exit.OK, "store: ready (schema: up to date)")
+    assert code == Exit.UNAVAILABLE
+    assert told.startswith("store: not ready (error: the store has version 999 of the schema and")
+
+
+def test_a_probe_leaves_a_store_that_is_not_there_alone(tmp_path):
+    code, _ = probed(tmp_path, f"sqlite:///{tmp_path}/var/gateway.db")
+
+    assert code == Exit.OK
+    assert not os.path.exists(tmp_path / "var")
+
+
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("postgresql://u:p@127.0.0.1:1/d", "Connect call failed ('127.0.0.1', 1)"),
+        ("sqlite:///c.yaml", "file is not a database"),
+    ],
+)
+def test_a_probe_says_why_a_store_cannot_be_used(tmp_path, url, why):
+    code, told = probed(tmp_path, url)
+
+    assert code == Exit.UNAVAILABLE
+    assert told.startswith("store: not ready (error: ")
+    assert why in told

@@ -58,7 +58,7 @@ def _below_a_file(file: Path) -> None:
     ("make", "reason"),
     [
         (_text, "file is not a database"),
-        (_directory, "Is a directory"),
+        (_directory, "unable to open database file"),
         (_below_a_file, "File exists|Not a directory"),
     ],
 )
@@ -117,6 +117,42 @@ async def test_the_database_is_whole_after_many_writers(tmp_path: Path) -> None:
     with closing(sqlite3.connect(file)) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
         assert connection.execute("PRAGMA journal_mode").fetchall() == [("wal",)]
+
+
+async def test_a_store_that_somebody_else_is_making_is_waited_for(tmp_path: Path) -> None:
+    """SQLite itself waits for no lock when it changes the journal's mode."""
+    file = tmp_path / "gateway.db"
+    with closing(sqlite3.connect(file, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        opening = opened(sqlite_url(str(file)))
+        entering = asyncio.create_task(opening.__aenter__())
+        await asyncio.sleep(0.3)
+        assert not entering.done()
+        other.execute("ROLLBACK")
+
+        store = await entering
+        await store.sessions.create(session(1))
+        await opening.__aexit__(None, None, None)
+
+
+def _locks(file: Path) -> list[str]:
+    """Which locks this process has on the file, as the kernel lists them."""
+    ours = f" {os.getpid()} ", f":{file.stat().st_ino} "
+    lines = Path("/proc/locks").read_text().splitlines()
+    return [line.partition(":")[2] for line in lines if all(part in line for part in ours)]
+
+
+async def test_opening_a_store_once_more_takes_no_lock_from_the_one_in_use(tmp_path: Path) -> None:
+    """As a reload does; without its locks, another process would take it for unused."""
+    file = tmp_path / "gateway.db"
+    async with opened(sqlite_url(str(file))) as store:
+        await store.check()
+        before = _locks(file)
+        async with opened(sqlite_url(str(file))):
+            pass
+
+        assert before
+        assert _locks(file) == before
 
 
 async def test_two_stores_in_memory_share_nothing() -> None:
