@@ -45,24 +45,28 @@ def _link(file: Path) -> None:
     file.symlink_to("../../secret")
 
 
+def _fifo(file: Path) -> None:
+    file.unlink()
+    os.mkfifo(file)
+
+
+def _lead(directory: Path, target: str) -> None:
+    directory.rename(directory.with_name("was"))
+    directory.symlink_to(target)
+
+
 BREAKING: dict[str, Callable[[Path], None]] = {
     "shrinks": lambda file: os.truncate(file, MB),
     "vanishes": lambda file: file.unlink(),
     "is replaced": _replace,
     "is overwritten": _overwrite,
     "becomes a link": _link,
-    "becomes a FIFO": lambda file: (file.unlink(), os.mkfifo(file))[1],
-    "its directory becomes a link": lambda file: (
-        file.parent.rename(file.parent.with_name("was")),
-        file.parent.symlink_to("../../outside"),
-    )[1],
+    "becomes a FIFO": _fifo,
+    "its directory becomes a link": lambda file: _lead(file.parent, "../../outside"),
 }
 KEEPING: dict[str, Callable[[Path], None]] = {
     "grows": _grow,
-    "its directory is moved, with a link to it": lambda file: (
-        file.parent.rename(file.parent.with_name("was")),
-        file.parent.symlink_to("was"),
-    )[1],
+    "its directory is moved, with a link to it": lambda file: _lead(file.parent, "was"),
 }
 
 
@@ -115,7 +119,7 @@ def last_of(answer: Answer) -> bytes | None:
     with tarfile.open(fileobj=io.BytesIO(answer.body)) as archive:
         names = [member.name for member in archive if member.isfile()]
         last = archive.extractfile("z/last") if "z/last" in names else None
-        return last and last.read()
+        return None if last is None else last.read()
 
 
 def content(file: Path) -> bytes | None:
