@@ -15,7 +15,7 @@ from gateway.archive.direct import Direct
 from gateway.archive.helpers import Helpers
 from gateway.archive.plan import Plan, planned
 from gateway.archive.spool import Begun, Growing, Spool, Spooled
-from gateway.domain.archives import Member, Packing
+from gateway.domain.archives import Member, Packing, Skipped
 from gateway.domain.errors import GatewayError, StreamBroken, TooManyRequests, Unavailable
 from gateway.system.pool import Pool
 from gateway.telemetry import metrics
@@ -75,9 +75,16 @@ class Archiver:
             finally:
                 await archiver._end()
 
-    async def plan(self, origin: str, packing: Packing, members: Sequence[Member]) -> Plan:
+    async def plan(
+        self,
+        origin: str,
+        packing: Packing,
+        members: Sequence[Member],
+        skipped: Skipped | None = None,
+    ) -> Plan:
         """Plan an archive of what *origin* has; see `plan.planned`."""
-        return await asyncio.wrap_future(self._planners.submit(planned, origin, packing, members))
+        planning = self._planners.submit(planned, origin, packing, members, skipped)
+        return await asyncio.wrap_future(planning)
 
     async def length(self, plan: Plan) -> int | None:
         """How long the archive is, if that can be told without making it."""

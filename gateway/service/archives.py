@@ -70,7 +70,8 @@ class Archives:
                 owner.push_async_exit(beginning)
                 if not isinstance(found, ArchiveStream):
                     origin = f"{found.source}/{workspace.reference}"
-                    plan = await self._archiver.plan(origin, packing, found.members)
+                    skipped = found.skipped if packing.manifest else None
+                    plan = await self._archiver.plan(origin, packing, found.members, skipped)
                     found = MadeArchive(plan, found, self._archiver, owner, reading)
                     if not wanted.content:
                         await found.look()

@@ -42,7 +42,7 @@ class MadeArchive(ArchiveStream):
         self.entry = Entry(WorkspacePath.ROOT, Kind.FILE, plan.size, None, 0o644, version=plan.key)
         self.entries = len(plan.members)
         self.uncompressed = plan.uncompressed
-        self.skipped = members.skipped
+        self.skipped = members.skipped.count
         self._plan = plan
         self._members = members
         self._archiver = archiver

@@ -70,4 +70,5 @@ class Native(Dialect):
             exclude=tuple(query.texts("exclude")),
             gitignore=query.boolean("gitignore"),
             stored=stored,
+            manifest=query.boolean("manifest"),
         )
