@@ -1,21 +1,21 @@
 """Has archives made once, whoever asks for them, and gives each reader what is there."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from time import monotonic
 from typing import Self
 
 import structlog
 
 from gateway.archive.bodies import Source
 from gateway.archive.build import build
+from gateway.archive.counting import counted
 from gateway.archive.direct import Direct
 from gateway.archive.helpers import Helpers
 from gateway.archive.plan import Plan, planned
 from gateway.archive.spool import Begun, Growing, Spool, Spooled
-from gateway.domain.archives import Member, Packing
+from gateway.domain.archives import Member, Packing, Skipped
 from gateway.domain.errors import GatewayError, StreamBroken, TooManyRequests, Unavailable
 from gateway.system.pool import Pool
 from gateway.telemetry import metrics
@@ -33,7 +33,7 @@ _PAUSE_S = 0.005
 class Obtained:
     """An archive, and where it comes from: `hit`, `follow`, `miss` or `bypass`.
 
-    An entry of the spool is the caller's to enter. If this process makes it, *build* is that: it
+    It is the caller's to enter. If this process makes it, into the spool, *build* is that: it
     raises why it fails.
     """
 
@@ -45,8 +45,9 @@ class Obtained:
 class Archiver:
     """Builds archives into the spool, at most *most_builds* at a time in this process.
 
-    A build goes on when its reader leaves: the next one finds it done. What is not in memory is
-    to be read in the pool *readers*.
+    A build goes on when its reader leaves: the next one finds it done. An archive that goes
+    straight to its reader is made as long as it is entered. What is not in memory is to be read in
+    the pool *readers*.
     """
 
     def __init__(self, helpers: Helpers, spool: Spool, most_builds: int) -> None:
@@ -56,6 +57,7 @@ class Archiver:
         self._planners = Pool("archive-plan", _PLANNERS)
         self.readers = Pool("archive-read", _READERS)
         self._builds: dict[asyncio.Task[None], str] = {}  # and the keys of what they make
+        self._straight = 0  # archives that go past the spool
 
     @classmethod
     @asynccontextmanager
@@ -73,9 +75,30 @@ class Archiver:
             finally:
                 await archiver._end()
 
-    async def plan(self, origin: str, packing: Packing, members: Sequence[Member]) -> Plan:
+    async def plan(
+        self,
+        origin: str,
+        packing: Packing,
+        members: Sequence[Member],
+        skipped: Skipped | None = None,
+    ) -> Plan:
         """Plan an archive of what *origin* has; see `plan.planned`."""
-        return await asyncio.wrap_future(self._planners.submit(planned, origin, packing, members))
+        planning = self._planners.submit(planned, origin, packing, members, skipped)
+        return await asyncio.wrap_future(planning)
+
+    async def length(self, plan: Plan) -> int | None:
+        """How long the archive is, if that can be told without making it."""
+        if plan.size is not None:
+            return plan.size
+        try:
+            found = await self._spool.find(plan.key)
+        except Unavailable as exc:
+            log.error("spool_unusable", reason=exc.message)
+            return None
+        if found is None:
+            return None
+        async with found:
+            return found.size if found.is_complete else None
 
     async def obtain(self, plan: Plan, source: Source, owner: AsyncExitStack) -> Obtained:
         """Find the archive, or begin to make it.
@@ -104,7 +127,8 @@ class Archiver:
                 return await self._begun(plan, source, owner, growing)
         except Unavailable as exc:
             log.error("spool_unusable", reason=exc.message)
-        return Obtained("bypass", Direct(plan, source, self._helpers))
+        self._check_room()
+        return Obtained("bypass", Direct(plan, source, self._helpers, self._going_straight()))
 
     async def _begun(
         self, plan: Plan, source: Source, owner: AsyncExitStack, growing: Growing
@@ -123,7 +147,7 @@ class Archiver:
         return Obtained("miss", found, task)
 
     def _check_room(self) -> None:
-        if len(self._builds) >= self._most_builds:
+        if len(self._builds) + self._straight >= self._most_builds:
             raise TooManyRequests(
                 "archives_at_once", "too many archives are being made", _RETRY_AFTER_S
             )
@@ -131,21 +155,21 @@ class Archiver:
     async def _build(
         self, plan: Plan, source: Source, growing: Growing, owner: AsyncExitStack
     ) -> None:
-        began, outcome = monotonic(), "error"
         try:
-            async with owner, asyncio.timeout(_LONGEST_S):
-                await build(plan, source, self._helpers, growing)
-                await growing.finish()
-            outcome = "ok"
-            metrics.ARCHIVE_INPUT_BYTES.inc(plan.uncompressed)
-        except asyncio.CancelledError:
-            outcome = "cancelled"
-            raise
+            with counted(plan):
+                async with owner, asyncio.timeout(_LONGEST_S):
+                    await build(plan, source, self._helpers, growing)
+                    await growing.finish()
         finally:
-            form = plan.format.value
-            metrics.ARCHIVE_BUILDS.labels(form, outcome).inc()
-            metrics.ARCHIVE_BUILD_SECONDS.observe(monotonic() - began)
             await self._measure()
+
+    @contextmanager
+    def _going_straight(self) -> Iterator[None]:
+        self._straight += 1
+        try:
+            yield
+        finally:
+            self._straight -= 1
 
     async def _measure(self) -> None:
         try:

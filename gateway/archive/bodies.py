@@ -56,6 +56,10 @@ class Loader(AbstractAsyncContextManager["Loader"]):
         """
         members = self._plan.members[step.begin : step.end]
         bodies = self._source.bodies
+        if self._plan.manifest is not None and step.end == len(self._plan.members):
+            memory = os.memfd_create("manifest", os.MFD_CLOEXEC)
+            os.write(memory, self._plan.manifest)
+            return self._job(step, members, [0]), memory
         if bodies is None:
             offsets = [*accumulate((member.size for member in members), initial=-step.first)]
             memory = os.memfd_create("bodies", os.MFD_CLOEXEC)

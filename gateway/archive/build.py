@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import aclosing
+from itertools import chain
 from typing import NamedTuple, Protocol
 
 from gateway.archive import compress, tar
@@ -72,7 +73,9 @@ class _Made(NamedTuple):
 
 async def _packets(plan: Plan, source: Source, helpers: Helpers) -> AsyncGenerator[_Made, None]:
     """Yield what the jobs make, in order; its file is closed when the next one is asked for."""
-    steps = _steps(plan.members)
+    steps = _steps(plan.members if plan.manifest is None else plan.members[:-1])
+    if plan.manifest is not None:
+        steps = chain(steps, [Step(len(plan.members) - 1, len(plan.members))])
     under_way: deque[tuple[Step, Future[tuple[int, Packet]]]] = deque()
     try:
         async with Loader(plan, source) as loader:

@@ -3,9 +3,13 @@
 import asyncio
 import os
 from collections.abc import AsyncGenerator
+from contextlib import AbstractContextManager
+from types import TracebackType
+from typing import Self
 
 from gateway.archive.bodies import Source
-from gateway.archive.build import build
+from gateway.archive.build import Sink, build
+from gateway.archive.counting import counted
 from gateway.archive.helpers import Helpers
 from gateway.archive.plan import Plan
 from gateway.domain.errors import StreamBroken
@@ -16,16 +20,35 @@ _AHEAD = 4  # pieces
 
 
 class Direct:
-    """Is built anew for every reading, at the reader's pace.
+    """Is built anew for every reading, at the reader's pace, inside the `async with`.
 
-    *size* is None as long as only a build could tell it.
+    *size* is None as long as only a build could tell it; *going* is entered as long as this is.
     """
 
-    def __init__(self, plan: Plan, source: Source, helpers: Helpers) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        source: Source,
+        helpers: Helpers,
+        going: AbstractContextManager[None],
+    ) -> None:
         self.size = plan.size
         self._plan = plan
         self._source = source
         self._helpers = helpers
+        self._going = going
+
+    async def __aenter__(self) -> Self:
+        self._going.__enter__()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        exc: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._going.__exit__(kind, exc, trace)
 
     async def measure(self) -> int:
         """Find out the size, if need be by a build that nobody reads."""
@@ -33,7 +56,7 @@ class Direct:
             counter = _Counter()
             try:
                 async with asyncio.timeout(_LONGEST_S):
-                    await build(self._plan, self._source, self._helpers, counter)
+                    await self._build(counter)
             except TimeoutError as exc:
                 raise StreamBroken("it takes too long to make") from exc
             self.size = counter.count
@@ -45,7 +68,7 @@ class Direct:
         Raises `StreamBroken` if a member has changed, or the size: before the last bytes.
         """
         pieces = _Pieces()
-        building = asyncio.create_task(build(self._plan, self._source, self._helpers, pieces))
+        building = asyncio.create_task(self._build(pieces))
         end = self.size if count is None else first + count
         position = 0
         try:
@@ -67,6 +90,10 @@ class Direct:
         finally:
             building.cancel()
             await asyncio.gather(building, return_exceptions=True)
+
+    async def _build(self, sink: Sink) -> None:
+        with counted(self._plan):
+            await build(self._plan, self._source, self._helpers, sink)
 
 
 class _Counter:

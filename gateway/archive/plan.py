@@ -12,6 +12,7 @@ from typing import Any
 from gateway.archive import tar
 from gateway.archive.compress import stored_size
 from gateway.archive.jobs import MOST_BYTES, cut
+from gateway.archive.manifest import manifest_of, member_of
 from gateway.archive.names import names_for
 from gateway.archive.zip import (
     STORED,
@@ -22,7 +23,7 @@ from gateway.archive.zip import (
     local_size,
     streamed_header,
 )
-from gateway.domain.archives import Format, Member, Packing
+from gateway.domain.archives import Format, Member, Packing, Skipped
 from gateway.domain.errors import TooLarge
 
 _WRITER = b"1"  # a change of the bytes that are made of equal members changes this
@@ -38,7 +39,8 @@ class Plan:
     """The members of an archive, all of them known.
 
     *key* is its validator: equal keys mean equal bytes. *size* is its length if that does not
-    depend on how well members compress; *most* is a bound for it.
+    depend on how well members compress; *most* is a bound for it. The *manifest*, if there is one,
+    is all of the last member.
     """
 
     key: str
@@ -49,14 +51,21 @@ class Plan:
     uncompressed: int
     size: int | None
     most: int
+    manifest: bytes | None
 
 
-def planned(origin: str, packing: Packing, members: Sequence[Member]) -> Plan:
+def planned(
+    origin: str, packing: Packing, members: Sequence[Member], skipped: Skipped | None = None
+) -> Plan:
     """Plan an archive of what *origin*, a workspace at an executor, has; takes a while.
 
-    Raises `TooLarge` for a path that no archive can hold.
+    A manifest tells what was *skipped*; None: there is to be none. Raises `TooLarge` for a path
+    that no archive can hold.
     """
     form = packing.format
+    manifest = None if skipped is None else manifest_of(len(members), skipped)
+    if manifest is not None:
+        members = [*members, member_of(manifest)]
     names = [*names_for(form, members)]
     lengths = [len(name.encode()) for name in names]
     if max(lengths, default=0) > _LONGEST_NAME:
@@ -75,6 +84,7 @@ def planned(origin: str, packing: Packing, members: Sequence[Member]) -> Plan:
         uncompressed=uncompressed,
         size=size,
         most=size or uncompressed + uncompressed // 128 + records,
+        manifest=manifest,
     )
 
 

@@ -37,7 +37,7 @@ class Packing:
     *paths* are directories of which none lies in another, in order (`apart`). *exclude* are
     gitignore patterns, relative to the workspace's root; with *gitignore* those of its own
     `.gitignore` files count, too. What is *stored*, a zip or a tar, is not compressed: then its
-    length is known before it is made.
+    length is known before it is made. With a *manifest* the last member tells what was left out.
     """
 
     format: Format
@@ -45,6 +45,7 @@ class Packing:
     exclude: tuple[str, ...] = ()
     gitignore: bool = False
     stored: bool = False
+    manifest: bool = False
 
 
 def apart(paths: Iterable[WorkspacePath]) -> tuple[WorkspacePath, ...]:
@@ -79,6 +80,22 @@ class Member(NamedTuple):
     mtime_ns: int | None
     mode: int
     version: int | str | None = None
+
+
+class Skipped:
+    """Entries that are left out of an archive: how many, and the *paths* of the first of them."""
+
+    MOST_PATHS = 1000
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.paths: list[tuple[bytes, ...]] = []
+
+    def add(self, parts: tuple[bytes, ...] | None) -> None:
+        """Leave out one more; None: it has no path in the workspace."""
+        self.count += 1
+        if parts is not None and len(self.paths) < self.MOST_PATHS:
+            self.paths.append(parts)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterable, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from stat import S_IMODE, S_ISDIR, S_ISREG
 
-from gateway.domain.archives import ArchiveBounds, Member
+from gateway.domain.archives import ArchiveBounds, Member, Skipped
 from gateway.domain.errors import ProtocolFault, StreamBroken, TooLarge, Unsupported
 from gateway.domain.model import Entry, Row, rows_of
 from gateway.domain.paths import WorkspacePath
@@ -17,7 +17,7 @@ Walking = AbstractAsyncContextManager[AsyncIterable[Sequence[Entry]]]
 
 
 class Collection:
-    """*members* in the order in which they are added, and how many entries were *skipped*.
+    """*members* in the order in which they are added, and which entries were *skipped*.
 
     Adding raises `TooLarge` at the first that is out of *bounds*; the message says which that is,
     and how to leave it out.
@@ -25,7 +25,7 @@ class Collection:
 
     def __init__(self, bounds: ArchiveBounds) -> None:
         self.members: list[Member] = []
-        self.skipped = 0
+        self.skipped = Skipped()
         self._bounds = bounds
         self._bytes = 0
         self._floor = 0
@@ -46,7 +46,7 @@ class Collection:
         most = self._bounds.file
         for above, name, mode, size, mtime_ns, is_link, problem, version in rows:
             if problem is not None:
-                self.skipped += 1
+                self.skipped.add((*above, name))
             elif S_ISREG(mode):
                 parts = (*above, name)
                 if size is None:
@@ -58,7 +58,7 @@ class Collection:
             elif S_ISDIR(mode) and not is_link:
                 self._keep(Member((*above, name), True, 0, mtime_ns, S_IMODE(mode)))
             else:
-                self.skipped += 1
+                self.skipped.add((*above, name))
 
     def _keep(self, member: Member) -> None:
         bounds, parts = self._bounds, member.parts

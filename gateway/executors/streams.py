@@ -6,7 +6,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol, Self
 
-from gateway.domain.archives import ArchiveBounds, Bodies, Member, Packing
+from gateway.domain.archives import ArchiveBounds, Bodies, Member, Packing, Skipped
 from gateway.domain.model import Entry
 from gateway.domain.paths import WorkspacePath
 
@@ -105,8 +105,8 @@ class Members(ABC):
     """All that goes into an archive: known before its first byte, while bodies are read later.
 
     *source* and *fallback* are as in `FileStream`. *members* are in the order of their paths, and
-    no two have the same; of what was *skipped* (links that leave, dangle or lead to a directory;
-    special files; what may not be read) there is only the number. *bodies*, if there are, spare a
+    no two have the same; *skipped* are links that leave, dangle or lead to a directory, special
+    files, and what may not be read. *bodies*, if there are, spare a
     reader in another process the way through `open`.
     """
 
@@ -114,7 +114,7 @@ class Members(ABC):
     fallback: str | None = None
     complete: bool = True  # bodies are no part of the call that found the members
     members: Sequence[Member]
-    skipped: int
+    skipped: Skipped
     bodies: Bodies | None = None
 
     @abstractmethod

@@ -1,5 +1,6 @@
 """Archive a workspace, for whoever may."""
 
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from functools import partial
@@ -23,7 +24,10 @@ _RETRY_AFTER_S = 5
 
 
 class Archives:
-    """The use cases around archives of workspaces, of which *at_once* are served at a time."""
+    """The use cases around archives of workspaces, of which *at_once* are served at a time.
+
+    Those who ask for the same at the same time are served one.
+    """
 
     def __init__(
         self,
@@ -36,7 +40,8 @@ class Archives:
         self._sessions = sessions
         self._ledger = ledger
         self._archiver = archiver
-        self._room = at_once
+        self._at_once = at_once
+        self._served: Counter[tuple[SessionId, Packing]] = Counter()  # by how many ask for it
         self.bounds = bounds
 
     @asynccontextmanager
@@ -59,14 +64,17 @@ class Archives:
             packing, self.bounds, selection, wanted, search if packing.gitignore else None
         )
         beginning = workspace.executor.archive(workspace.reference, packed)
-        with self._slot():
+        with self._slot((workspace.session_id, packing)):
             async with AsyncExitStack() as owner, AsyncExitStack() as reading:
                 found = await self._sessions.enter(workspace, beginning)
                 owner.push_async_exit(beginning)
                 if not isinstance(found, ArchiveStream):
                     origin = f"{found.source}/{workspace.reference}"
-                    plan = await self._archiver.plan(origin, packing, found.members)
+                    skipped = found.skipped if packing.manifest else None
+                    plan = await self._archiver.plan(origin, packing, found.members, skipped)
                     found = MadeArchive(plan, found, self._archiver, owner, reading)
+                    if not wanted.content:
+                        await found.look()
                 paths = [path.rooted for path in packing.paths]
                 audit.info(
                     "audit.archive",
@@ -86,13 +94,15 @@ class Archives:
                 yield found
 
     @contextmanager
-    def _slot(self) -> Iterator[None]:
-        if not self._room:
+    def _slot(self, asked: tuple[SessionId, Packing]) -> Iterator[None]:
+        if asked not in self._served and len(self._served) >= self._at_once:
             raise TooManyRequests(
                 "archives_at_once", "too many archives are under way", _RETRY_AFTER_S
             )
-        self._room -= 1
+        self._served[asked] += 1
         try:
             yield
         finally:
-            self._room += 1
+            self._served[asked] -= 1
+            if not self._served[asked]:
+                del self._served[asked]

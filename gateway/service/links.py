@@ -161,6 +161,7 @@ def _written(target: Target) -> str:
         "exclude": target.exclude,
         "gitignore": target.gitignore,
         "stored": target.stored,
+        "manifest": target.manifest,
     }
     return orjson.dumps({"archive": archive}).decode()
 
@@ -176,6 +177,7 @@ def _read(text: str) -> Target:
         exclude=tuple(archive["exclude"]),
         gitignore=archive["gitignore"],
         stored=archive["stored"],
+        manifest=archive.get("manifest", False),  # of a link that is older than these
     )
 
 

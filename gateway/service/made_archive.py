@@ -42,7 +42,7 @@ class MadeArchive(ArchiveStream):
         self.entry = Entry(WorkspacePath.ROOT, Kind.FILE, plan.size, None, 0o644, version=plan.key)
         self.entries = len(plan.members)
         self.uncompressed = plan.uncompressed
-        self.skipped = members.skipped
+        self.skipped = members.skipped.count
         self._plan = plan
         self._members = members
         self._archiver = archiver
@@ -50,6 +50,10 @@ class MadeArchive(ArchiveStream):
         self._reading = reading
         self._made: Spooled | Direct
         self._build: asyncio.Task[None] | None = None
+
+    async def look(self) -> None:
+        """Learn the length if that takes no work: it is there already, or not compressed."""
+        self.entry = self.entry._replace(size=await self._archiver.length(self._plan))
 
     async def prepare(self, *, whole: bool) -> None:
         """Have it made, or found; wait for its first byte, or with *whole* for its length.
@@ -74,8 +78,7 @@ class MadeArchive(ArchiveStream):
     async def _obtain(self) -> None:
         obtained = await self._archiver.obtain(self._plan, self._members, self._owner)
         self.spool, self._made, self._build = obtained.result, obtained.made, obtained.build
-        if isinstance(self._made, Spooled):
-            await self._reading.enter_async_context(self._made)
+        await self._reading.enter_async_context(self._made)
 
     async def _why_not(self) -> None:
         """Raise why this process could not make it; return if it was another that died of it."""

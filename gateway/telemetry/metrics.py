@@ -81,7 +81,7 @@ CIRCUIT = Gauge(
 )
 ARCHIVE_BUILDS = Counter(
     _PREFIX + "archive_builds_total",
-    "Archives made into the spool; outcome is ok, cancelled or error.",
+    "Archives made, into the spool or for one reader; outcome is ok, cancelled or error.",
     ["format", "outcome"],
 )
 ARCHIVE_INPUT_BYTES = Counter(

@@ -107,13 +107,13 @@ async def packed(
     skipped.
     """
     async with executor.archive(workspace, wanted) as archive:
-        assert archive.skipped is not None
         if isinstance(archive, ArchiveStream):
+            assert archive.skipped is not None
             await archive.prepare(whole=False)
             return unpacked(await whole(archive)), archive.skipped
         found = {b"/".join(m.parts): await body(archive, m) for m in archive.members}
         assert len(found) == len(archive.members)
-        return found, archive.skipped
+        return found, archive.skipped.count
 
 
 def unpacked(tar: bytes) -> dict[bytes, bytes | None]:

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.archiving import mixed
 from tests.e2e.operating import Clients, big_file
 from tests.gateways import Process, command
 
@@ -15,14 +14,6 @@ def big_root(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """Workspaces with a file of 50 MB in `s1`, and its SHA-256."""
     root = tmp_path_factory.mktemp("big")
     return root, big_file(root)
-
-
-@pytest.fixture(scope="session")
-def gigabyte(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A workspace `s1` of ten files with 100 MB each, of which archives are to be made."""
-    root = tmp_path_factory.mktemp("gigabyte")
-    mixed(root, 10, 100)
-    return root
 
 
 @pytest.fixture

@@ -13,6 +13,8 @@ from typing import Any
 
 import orjson
 
+from tests.gateways import Process
+
 TOKEN = "wsg_test_sidecar_0123456789abcdef"
 
 
@@ -32,6 +34,11 @@ class Sidecar:
             "executors": {"edge": {"type": "gateway", "url": url, "token": token, **changes}},
             "placement": {"default": {"executor": "edge"}},
         }
+
+    @property
+    def process(self) -> Process:
+        """What tests may ask of any gateway's process; it listens at no port."""
+        return Process(self.popen, 0, self.log)
 
     def logged(self, event: str) -> list[dict[str, Any]]:
         """The lines of that event, so far."""

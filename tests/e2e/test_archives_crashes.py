@@ -21,11 +21,17 @@ from tests.e2e.archiving import (
     spooled,
     unpacked,
 )
+from tests.e2e.halting import halted, written
 from tests.e2e.operating import Clients, accepts, children, descriptors, eventually, logged
 from tests.gateways import AUTH, Process, command
 from tests.wire import Answer, Wire, head
 
 TWO = ("--workers", "2")
+
+
+SIZE = 8  # MB of a file, of which there are three
+GZIP = "?format=tar.gz"  # whose first bytes are the same for all, and there at once
+BLACKBOX_GZIP = BLACKBOX + "?format=tar"
 
 
 @pytest.fixture
@@ -36,16 +42,6 @@ def spool(tmp_path: Path) -> Path:
 @pytest.fixture
 def settings(spool: Path) -> dict[str, Any]:
     return packing({"spool": {"dir": str(spool)}})
-
-
-async def being_made(spool: Path) -> Path:
-    """The archive that is made, once there is a good deal of it."""
-
-    def part() -> Path | None:
-        return next((p for p in spool.glob("part-*") if p.stat().st_size > 10 * MB), None)
-
-    found: Path = await eventually(part, 30)
-    return found
 
 
 def complete(spool: Path) -> list[str]:
@@ -63,13 +59,16 @@ async def test_a_killed_gateway_leaves_no_archive(
     tmp_path: Path, root: Path, spool: Path, settings: dict[str, Any], clients: Clients
 ) -> None:
     """What its reader has is the beginning of what the next one makes."""
-    mixed(root, 3, 80)
+    mixed(root, 3, SIZE)
     with command(tmp_path, root, settings) as process:
-        reader = await began(process, clients)
-        part = await being_made(spool)
-        process.popen.kill()
-        broken = await reader.answer()
+        async with halted(process.popen.pid) as makers:
+            receiving = asyncio.create_task((await began(process, clients)).answer())
+            await makers.work(until=lambda: written(spool) > 5 * MB)
+            (part,) = spool.glob("part-*")
+            process.popen.kill()
+            broken = await receiving
 
+    assert len(broken.body) > MB
     assert not broken.complete
     assert complete(spool) == []
     with command(tmp_path, root, settings) as process:
@@ -85,30 +84,25 @@ async def test_who_waits_in_another_worker_outlives_the_maker(
     tmp_path: Path, root: Path, spool: Path, settings: dict[str, Any], clients: Clients
 ) -> None:
     """One who has a part of it has to come back; one who has nothing yet gets it all the same."""
-    mixed(root, 3, 80)
+    mixed(root, 3, SIZE)
     with command(tmp_path, root, settings, arguments=TWO) as process:
         await logged(process, "serving", 2)
-        (maker,) = await _makers(process, spool, clients)
-        waiting = [await began(process, clients, BLACKBOX) for _ in range(7)]
-        await logged(process, "audit.archive", 8)
+        async with halted(process.popen.pid, workers=2):
+            await began(process, clients, ARCHIVE + GZIP)
+            (part,) = await eventually(lambda: [*spool.glob("part-*")])
+            (maker,) = [p for p in children(process.popen.pid) if descriptors(p, str(part))]
+            waiting = [await began(process, clients, BLACKBOX_GZIP) for _ in range(7)]
+            await logged(process, "audit.archive", 8)
 
-        os.kill(maker, signal.SIGKILL)
+            os.kill(maker, signal.SIGKILL)
         answers = await asyncio.gather(*map(_answer, waiting))
 
         given = [answer for answer in answers if answer is not None]
         assert given
         assert {(answer.status, answer.complete) for answer in given} == {(200, True)}
         assert len({answer.body for answer in given}) == 1
-        assert unpacked(given[0].body) == files_of(root)
         assert await builds(process) == 1
         assert len(complete(spool)) == 1
-
-
-async def _makers(process: Process, spool: Path, clients: Clients) -> list[int]:
-    """Have an archive begun; the worker that makes it."""
-    await began(process, clients)
-    part = await being_made(spool)
-    return [pid for pid in children(process.popen.pid) if descriptors(pid, str(part))]
 
 
 async def _answer(reader: Wire) -> Answer | None:
@@ -120,7 +114,7 @@ async def _answer(reader: Wire) -> Answer | None:
 
 async def test_an_archive_survives_sigterm(tmp_path: Path, root: Path, clients: Clients) -> None:
     """Row 40: it is made and sent to its end, while new connections are refused."""
-    mixed(root, 2, 40)
+    mixed(root, 2, SIZE)
     changes = packing({"server": {"grace": "0.5s", "drain": "30s"}})
     with command(tmp_path, root, changes) as process:
         readers = [await clients.slow(process.port, "/api/v1/sessions/s1/files/00.bin")]
@@ -141,17 +135,19 @@ async def test_an_archive_survives_sigterm(tmp_path: Path, root: Path, clients: 
 
 
 async def test_an_archive_over_the_drain_limit_is_visibly_broken(
-    tmp_path: Path, gigabyte: Path, spool: Path, clients: Clients
+    tmp_path: Path, root: Path, spool: Path, clients: Clients
 ) -> None:
+    mixed(root, 1, SIZE)
     changes = packing({"server": {"drain": "1s"}, "spool": {"dir": str(spool)}})
-    with command(tmp_path, gigabyte, changes) as process:
-        reader = await clients.slow(process.port, ARCHIVE)
-        await being_made(spool)
+    with command(tmp_path, root, changes) as process:
+        async with halted(process.popen.pid):
+            reader = await began(process, clients, ARCHIVE + GZIP)
+            assert b" 200 " in await reader.reader.readuntil(b"\r\n\r\n")
 
-        process.signal(signal.SIGTERM)
+            process.signal(signal.SIGTERM)
 
-        assert await process.exit_code(6) == 0
-        assert not (await reader.answer()).complete
+            assert await process.exit_code(6) == 0
+            assert (await reader.rest())[1] == "reset"
     assert os.listdir(spool) == []
 
 
@@ -159,15 +155,18 @@ async def test_a_reload_breaks_no_archive(
     tmp_path: Path, root: Path, spool: Path, settings: dict[str, Any], clients: Clients
 ) -> None:
     """Neither one that is sent, nor what the new config's first request finds being made."""
-    mixed(root, 3, 80)
+    mixed(root, 3, SIZE)
     with command(tmp_path, root, settings) as process:
-        first = await began(process, clients)
-        await being_made(spool)
+        async with halted(process.popen.pid):
+            first = await began(process, clients, ARCHIVE + GZIP)
+            await eventually(lambda: [*spool.glob("part-*")])
 
-        process.signal(signal.SIGHUP)
-        await logged(process, "reloaded")
-        second = await ask(process, BLACKBOX)
+            process.signal(signal.SIGHUP)
+            await logged(process, "reloaded")
+            asking = asyncio.create_task(ask(process, BLACKBOX_GZIP))
+            await logged(process, "audit.archive", 2)
+        second = await asking
 
         assert (second.status, (await first.answer()).body) == (200, second.body)
-        assert unpacked(second.body) == files_of(root)
+        assert second.complete
         assert await builds(process) == 1

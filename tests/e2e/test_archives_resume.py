@@ -21,6 +21,7 @@ from tests.e2e.archiving import (
     spooled,
     unpacked,
 )
+from tests.e2e.halting import Halted, halted, spool_of, written
 from tests.e2e.operating import Clients, eventually, logged
 from tests.gateways import AUTH, Process, command, plant
 from tests.wire import head
@@ -33,25 +34,34 @@ def curl(process: Process, *arguments: str, target: str = ARCHIVE) -> Sequence[s
     return (needs.program("curl"), "-sSfg", "--noproxy", "*", "-H", AUTH, *arguments, url)
 
 
-async def interrupted(process: Process, file: Path, *arguments: str) -> None:
-    """Have curl save the archive, and kill it when it has 20 MB more of it."""
-    goal = 20 * MB + (file.stat().st_size if file.exists() else 0)
-    popen = subprocess.Popen(curl(process, *arguments, "--limit-rate", "100M"))
-    await eventually(lambda: file.exists() and file.stat().st_size >= goal, 30)
+async def interrupted(process: Process, file: Path, *arguments: str, more: Halted) -> None:
+    """Have curl save what is made of the archive, and kill it when it has some of that."""
+    before = file.stat().st_size if file.exists() else 0
+    popen = subprocess.Popen(curl(process, *arguments))
+    await more.work(until=lambda: file.exists() and file.stat().st_size > before + 5 * MB)
     popen.kill()
     popen.wait()
 
 
-async def test_curl_goes_on_with_a_gigabyte(tmp_path: Path, gigabyte: Path) -> None:
-    """Interrupted while it was made, and once more when it was there."""
+async def test_curl_goes_on_with_what_was_interrupted(tmp_path: Path, root: Path) -> None:
+    """While it is made, and once more; nothing is compressed twice.
+
+    With a gigabyte it is the same: `-C -` of curl asks for a range, which waits for the length.
+    """
+    mixed(root, 6, 8)
     file = tmp_path / "workspace.zip"
     onwards = ("-C", "-", "-o", str(file))
-    with command(tmp_path, gigabyte, packing(), arguments=TWO) as process:
-        await interrupted(process, file, "-o", str(file))
-        await interrupted(process, file, *onwards)
-        last = await asyncio.create_subprocess_exec(*curl(process, *onwards))
+    with command(tmp_path, root, packing(), arguments=TWO) as process:
+        async with halted(process.popen.pid, workers=2) as makers:
+            await interrupted(process, file, "-o", str(file), more=makers)
+            second = await asyncio.create_subprocess_exec(*curl(process, *onwards))
+            await logged(process, "audit.archive", 2)
+            assert written(spool_of(root))
+        assert await second.wait() == 0
+        os.truncate(file, 10 * MB)
+        third = await asyncio.create_subprocess_exec(*curl(process, *onwards))
 
-        assert await last.wait() == 0
+        assert await third.wait() == 0
         assert await spooled(process, 3) == ["miss", "follow", "hit"]
         assert await builds(process) == 1
     subprocess.run((needs.program("unzip"), "-tqq", file), check=True)
@@ -88,16 +98,19 @@ async def test_it_goes_on_at_any_offset_in_any_worker_and_after_a_restart(
 
 async def test_others_go_on_while_it_is_made(tmp_path: Path, root: Path, clients: Clients) -> None:
     """Their ranges wait for the length, and both workers give the one build's bytes."""
-    mixed(root, 3, 80)
+    mixed(root, 3, 8)
     with command(tmp_path, root, packing(), arguments=TWO) as process:
-        reader = await clients.connect(process.port)
-        await reader.send(head(ARCHIVE, AUTH))
-        await logged(process, "audit.archive")
-        spans = [(n * 30 * MB + n, n * 30 * MB + n + MB) for n in range(5)]
-
-        parts = await asyncio.gather(
-            *(ask(process, ARCHIVE, f"Range: bytes={a}-{b - 1}") for a, b in spans)
-        )
+        spans = [(n * 3 * MB + n, n * 3 * MB + n + MB) for n in range(5)]
+        async with halted(process.popen.pid, workers=2):
+            reader = await clients.connect(process.port)
+            await reader.send(head(ARCHIVE, AUTH))
+            await eventually(lambda: [*spool_of(root).glob("part-*")])
+            asking = [
+                asyncio.create_task(ask(process, ARCHIVE, f"Range: bytes={a}-{b - 1}"))
+                for a, b in spans
+            ]
+            await logged(process, "audit.archive", 6)
+        parts = await asyncio.gather(*asking)
         whole = await reader.answer()
 
         assert [part.status for part in parts] == [206] * 5

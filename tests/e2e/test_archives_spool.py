@@ -25,7 +25,8 @@ from tests.e2e.archiving import (
     text,
     unpacked,
 )
-from tests.e2e.operating import logged
+from tests.e2e.halting import halted
+from tests.e2e.operating import eventually
 from tests.gateways import Process, command, plant
 
 FILES = {**SMALL, "noise": noise(6), "log": text(6)}
@@ -132,14 +133,15 @@ async def test_a_spool_that_is_removed_under_way(tmp_path: Path, root: Path) -> 
 
 async def test_a_disk_that_fills_up_breaks_one_archive_visibly(tmp_path: Path, root: Path) -> None:
     """The next goes straight."""
-    plant(root / "s1", {f"{number}": noise(8, number) for number in range(12)})
+    plant(root / "s1", {f"{number}": noise(4, number) for number in range(5)})
     with (
-        _tmpfs(tmp_path / "tiny", "120m") as directory,
+        _tmpfs(tmp_path / "tiny", "24m") as directory,
         command(tmp_path, root, packing({"spool": {"dir": directory}})) as process,
     ):
-        asking = asyncio.create_task(ask(process, BLACKBOX))
-        await logged(process, "audit.archive")
-        (Path(directory) / "other").write_bytes(bytes(60 * MB))
+        async with halted(process.popen.pid):
+            asking = asyncio.create_task(ask(process, BLACKBOX))
+            await eventually(lambda: [*Path(directory).glob("part-*")])
+            (Path(directory) / "other").write_bytes(bytes(12 * MB))
         failed = await asking
 
         assert failed.status == 500

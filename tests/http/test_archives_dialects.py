@@ -90,13 +90,15 @@ def test_tar_zst_is_for_those_who_have_the_library(has_zstd: bool) -> None:
 
 async def test_native_parameters_say_what_to_pack(gateway: Gateway, packer: Packer) -> None:
     query = "?path=reports&path=reports/old/&path=./reports&path=logs&exclude=*.o&exclude=!a+b.o"
-    answer = await gateway.ask(NATIVE.format("s1") + query + "&gitignore=1&stored=true&unknown=x")
+    answer = await gateway.ask(
+        NATIVE.format("s1") + query + "&gitignore=1&stored=true&manifest=1&unknown=x"
+    )
 
     packing, _ = packer.opened[0]
     assert names(answer) == ["logs/x", "reports/old/q0.csv", "reports/q1.csv"]
     assert [path.relative for path in packing.paths] == ["logs", "reports"]
     assert packing.exclude == ("*.o", "!a b.o")
-    assert (packing.gitignore, packing.stored) == (True, True)
+    assert (packing.gitignore, packing.stored, packing.manifest) == (True, True, True)
 
 
 @pytest.mark.parametrize(

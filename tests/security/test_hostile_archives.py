@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 
 from tests import needs
@@ -64,9 +65,13 @@ async def test_links_that_leave_and_special_files_are_left_out(
         answer = await gateway.ask(ARCHIVE)
 
         assert time.monotonic() - since < 1
+        told = await gateway.ask(ARCHIVE + "?manifest=true")
     assert names_in(answer) == ["inside", "kept"]
     assert answer.header("X-Archive-Skipped") == "6"
     assert OUTSIDE not in answer.body
+    with zipfile.ZipFile(io.BytesIO(told.body)) as archive:
+        manifest = orjson.loads(archive.read(".workspace-manifest.json"))
+    assert manifest["paths"] == sorted([*links, "fifo", "socket"])
 
 
 async def test_fifos_keep_nobody_waiting(

@@ -13,7 +13,7 @@ from typing import Final
 
 from isal import igzip_lib
 
-from gateway.domain.archives import Bodies, Member
+from gateway.domain.archives import Bodies, Member, Skipped
 from gateway.domain.errors import PathNotFound, ProtocolFault, StreamBroken, TimedOut
 from gateway.domain.model import Entry, Kind
 from gateway.domain.paths import WorkspacePath
@@ -150,7 +150,7 @@ class _TarMembers(Members):
         source: str,
         members: Sequence[Member],
         offsets: Sequence[int],
-        skipped: int,
+        skipped: Skipped,
         spool: Spool,
     ) -> None:
         self.source = source

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from gateway.domain.archives import Member
+from gateway.domain.archives import Member, Skipped
 from gateway.domain.errors import Unsupported
 from gateway.domain.paths import LONGEST_PATH, WorkspacePath
 from gateway.domain.sizes import size_text
@@ -70,7 +70,7 @@ class Tree:
         self._is_above_excluded = False
         self._bytes = 0
         self._besides = self._bounds.bytes + self._bounds.entries * _HEADERS + _PADDING
-        self.skipped = 0
+        self.skipped = Skipped()
 
     def begin(self, place: Place) -> None:
         """Turn to the tar of another directory, which is apart from all before."""
@@ -91,7 +91,7 @@ class Tree:
         is_directory, is_file = _sort(header)
         parts = self._place.parts(header.path)
         if parts is None:
-            self.skipped += 1
+            self.skipped.add(None)
             return None
         if parts == self._place.base.parts:
             if not is_directory:
@@ -142,7 +142,7 @@ class Tree:
             if found.text is not None:
                 target = self._links.file(parts[:-1], found.text)
                 if target is None:
-                    self.skipped += 1
+                    self.skipped.add(parts)
                     continue
                 found = target
             self._check(parts, found.size)
@@ -175,7 +175,7 @@ class Tree:
         found = self._found.get(target) if target else None
         if found is None or found.is_directory:
             self.forget(parts)
-            self.skipped += 1
+            self.skipped.add(parts)
             return
         self._check(parts, found.size)
         self._put(parts, found)

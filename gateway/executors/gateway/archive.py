@@ -138,7 +138,11 @@ class GatewayArchive(ArchiveStream):
 
 def _query(packing: Packing) -> Sequence[tuple[str, str]]:
     """What the archive's route calls *packing*; raise `Unsupported` if that is too long."""
-    flags = {"gitignore": packing.gitignore, "stored": packing.stored}
+    flags = {
+        "gitignore": packing.gitignore,
+        "stored": packing.stored,
+        "manifest": packing.manifest,
+    }
     query = [
         ("format", packing.format.value),
         *(("path", path.relative) for path in packing.paths if path.parts),

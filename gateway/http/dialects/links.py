@@ -31,7 +31,7 @@ from gateway.service.selection import LONGEST_PATTERN, MOST, Selector
 from gateway.service.workspaces import Workspaces
 
 _FIELDS = frozenset({"path", "archive", "expires_in", "max_uses"})
-_ARCHIVE_FIELDS = frozenset({"format", "path", "exclude", "gitignore", "stored"})
+_ARCHIVE_FIELDS = frozenset({"format", "path", "exclude", "gitignore", "stored", "manifest"})
 _HOUR_S = 3600
 _WEEK_S = 7 * 24 * _HOUR_S
 _MOST_USES = 1_000_000
@@ -154,4 +154,5 @@ class LinkRoutes(Dialect):
             exclude=tuple(exclude or ()),
             gitignore=optional(archive, "gitignore", boolean) or False,
             stored=stored,
+            manifest=optional(archive, "manifest", boolean) or False,
         )

@@ -71,4 +71,5 @@ class Native(Dialect):
             exclude=tuple(query.texts("exclude")),
             gitignore=query.boolean("gitignore"),
             stored=stored,
+            manifest=query.boolean("manifest"),
         )

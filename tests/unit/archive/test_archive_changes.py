@@ -14,6 +14,7 @@ from gateway.archive.helpers import Helpers
 from gateway.archive.jobs import MOST_BYTES
 from gateway.domain.archives import Bodies, Format
 from gateway.domain.errors import StreamBroken
+from tests.conftest import ResolverName
 from tests.unit.archive.spools import descriptors
 from tests.unit.archive.trees import (
     Fetched,
@@ -80,12 +81,17 @@ def root(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("change", CHANGES)
 async def test_a_member_that_changes_breaks_the_archive(
-    root: Path, tmp_path: Path, helpers: Helpers, change: str, size: int
+    root: Path,
+    tmp_path: Path,
+    helpers: Helpers,
+    change: str,
+    size: int,
+    resolver: ResolverName,
 ) -> None:
     """The reason names it, and nothing that was written can be taken for whole."""
     write(tmp_path, {b"outside/changing": SECRET * (size // 20)})
     write(root, {b"a": text(1, 9000), b"d/changing": bytes(size), b"d/neighbour": bytes(size)})
-    with opened(root) as source:
+    with opened(root, resolver) as source:
         members = source.members
         CHANGES[change](root / "d/changing")
         for form in Format:
@@ -104,10 +110,10 @@ async def test_a_member_that_changes_breaks_the_archive(
 @pytest.mark.parametrize("form", list(Format))
 @pytest.mark.parametrize("size", SIZES)
 async def test_of_a_member_that_grows_there_is_as_much_as_was_planned(
-    root: Path, tmp_path: Path, helpers: Helpers, form: Format, size: int
+    root: Path, tmp_path: Path, helpers: Helpers, form: Format, size: int, resolver: ResolverName
 ) -> None:
     write(root, {b"log": noise(1, size), b"next": b"next"})
-    with opened(root) as source:
+    with opened(root, resolver) as source:
         plan = plan_of(source.members, form)
         before = await archive(plan, source, helpers, tmp_path / "before")
         with (root / "log").open("ab") as file:

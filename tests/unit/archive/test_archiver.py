@@ -4,7 +4,7 @@ import asyncio
 import os
 import shutil
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack, aclosing, suppress
 from pathlib import Path
 
 import pytest
@@ -43,11 +43,10 @@ async def obtained(archiver: Archiver, plan: Plan, source: Fetched) -> tuple[str
     """Where it came from, and all of it."""
     async with AsyncExitStack() as owner:
         found = await archiver.obtain(plan, source, owner)
-        result, made = found.result, found.made
-        if isinstance(made, Direct):
-            return result, b"".join([piece async for piece in made.chunks(0, None)])
-        async with made:
-            return result, await read_on(made)
+        async with found.made as made:
+            if isinstance(made, Direct):
+                return found.result, b"".join([piece async for piece in made.chunks(0, None)])
+            return found.result, await read_on(made)
 
 
 async def begun(archiver: Archiver, plan: Plan, source: Fetched, owner: AsyncExitStack) -> Spooled:
@@ -159,6 +158,46 @@ async def test_no_more_archives_are_made_at_once_than_may_be(
     await settled(directory)
     result, _ = await obtained(archiver, plans[2], sources[2])
     assert result == "miss"
+
+
+async def test_what_goes_straight_to_its_reader_is_one_of_them_too(directory: Path) -> None:
+    """And counted, each time that it is made; as long as it is entered, another one has to wait."""
+    source = Fetched(TREE)
+    before = counted("ok"), counted("cancelled")
+    async with Archiver.running(str(directory), 1000, processes=2, most_builds=1) as archiver:
+        plan = await plan_by(archiver, source)
+        found = await archiver.obtain(plan, source, AsyncExitStack())
+        assert isinstance(found.made, Direct)
+        async with found.made as made:
+            size = await made.measure()
+            assert counted("ok") == before[0] + 1
+            with pytest.raises(TooManyRequests):
+                await archiver.obtain(plan, source, AsyncExitStack())
+            async with aclosing(made.chunks(0, size)) as pieces:
+                await anext(pieces)
+        assert counted("cancelled") == before[1] + 1
+
+        assert len((await obtained(archiver, plan, source))[1]) == size
+    assert counted("ok") == before[0] + 2
+
+
+async def test_a_length_is_told_without_making_anything(
+    archiver: Archiver, directory: Path
+) -> None:
+    """That of what is there, and that of what is not compressed."""
+    source = Fetched(TREE, pause_s=0.001)
+    plan, stored = [await plan_by(archiver, source, form) for form in (Format.ZIP, Format.TAR)]
+
+    assert await archiver.length(stored) == stored.size
+    assert await archiver.length(plan) is None
+    assert source.opened == 0
+    async with AsyncExitStack() as owner, await begun(archiver, plan, source, owner):
+        assert await archiver.length(plan) is None
+    _, data = await obtained(archiver, plan, source)
+    assert await archiver.length(plan) == len(data)
+    shutil.rmtree(directory)
+    directory.write_bytes(b"a file")
+    assert await archiver.length(plan) is None
 
 
 @pytest.mark.parametrize("form", list(Format))

@@ -1,13 +1,15 @@
 """Archives that go straight to their one reader."""
 
 import asyncio
-from contextlib import aclosing
+from contextlib import aclosing, nullcontext
 from pathlib import Path
 
 import pytest
 
+from gateway.archive.bodies import Source
 from gateway.archive.direct import Direct
 from gateway.archive.helpers import Helpers
+from gateway.archive.plan import Plan
 from gateway.domain.archives import Format
 from gateway.domain.errors import StreamBroken
 from tests.unit.archive.spools import descriptors
@@ -28,6 +30,10 @@ TREE: Tree = {
 }
 
 
+def straight(plan: Plan, source: Source, helpers: Helpers) -> Direct:
+    return Direct(plan, source, helpers, nullcontext())
+
+
 async def read(direct: Direct, first: int = 0, count: int | None = None) -> bytes:
     return b"".join([piece async for piece in direct.chunks(first, count)])
 
@@ -39,7 +45,7 @@ async def test_it_is_measured_and_read_in_parts(
     source = Fetched(TREE)
     plan = plan_of(source.members, form)
     expected = await archive(plan, source, helpers, tmp_path / "expected")
-    direct, size = Direct(plan, source, helpers), len(expected)
+    direct, size = straight(plan, source, helpers), len(expected)
 
     assert direct.size == plan.size
     assert await read(direct) == expected
@@ -53,7 +59,7 @@ async def test_a_reader_may_stop_early(helpers: Helpers) -> None:
     """Then nothing is read any more."""
     before, tasks = descriptors(), len(asyncio.all_tasks())
     source = Fetched(TREE, pause_s=0.002)
-    direct = Direct(plan_of(source.members, Format.ZIP), source, helpers)
+    direct = straight(plan_of(source.members, Format.ZIP), source, helpers)
 
     async with aclosing(direct.chunks(0, None)) as pieces:
         async for piece in pieces:
@@ -68,7 +74,7 @@ async def test_a_reader_may_stop_early(helpers: Helpers) -> None:
 
 async def test_no_more_is_made_than_a_slow_reader_takes(helpers: Helpers) -> None:
     source = Fetched({b"%03d" % number: noise(number, 100_000) for number in range(300)})
-    direct = Direct(plan_of(source.members, Format.TAR), source, helpers)
+    direct = straight(plan_of(source.members, Format.TAR), source, helpers)
 
     async with aclosing(direct.chunks(0, None)) as pieces:
         await anext(pieces)
@@ -78,7 +84,7 @@ async def test_no_more_is_made_than_a_slow_reader_takes(helpers: Helpers) -> Non
 
 async def test_a_member_that_breaks_off_breaks_the_archive(helpers: Helpers) -> None:
     source = Fetched(TREE)
-    direct = Direct(plan_of(source.members, Format.TAR_GZ), source, helpers)
+    direct = straight(plan_of(source.members, Format.TAR_GZ), source, helpers)
     source.now[b"10"] = b"short"
 
     with pytest.raises(StreamBroken, match=r"^10: "):
@@ -99,7 +105,7 @@ async def test_an_archive_that_was_measured_is_never_cut_or_drawn_out_to_that(
     root = tmp_path / "tree"
     write(root, {b"a": text(1, 100_000), b"b": before, b"c": text(2, 400_000)})
     with opened(root) as source:
-        direct = Direct(plan_of(source.members, Format.ZIP), source, helpers)
+        direct = straight(plan_of(source.members, Format.ZIP), source, helpers)
         size = await direct.measure()
         (root / "b").write_bytes(after)
         for first in (0, size // 2, size - 1):

@@ -67,11 +67,11 @@ class OnDisk:
 
 
 @contextmanager
-def opened(root: Path) -> Iterator[OnDisk]:
+def opened(root: Path, resolver: str = "auto") -> Iterator[OnDisk]:
     """The tree below *root*, as it is now."""
     directory = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        yield OnDisk(members_of(root), Bodies(directory, ("auto", None)))
+        yield OnDisk(members_of(root), Bodies(directory, (resolver, None)))
     finally:
         os.close(directory)
 

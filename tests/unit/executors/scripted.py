@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
-from gateway.domain.archives import Member
+from gateway.domain.archives import Member, Skipped
 from gateway.domain.model import Entry, Kind
 from gateway.domain.paths import WorkspacePath
 from gateway.executors.base import Archives, Capabilities, Executor, Health, Links, Proof
@@ -64,9 +64,11 @@ class Bundle(Members):
     """One member, opened as the executor opens any file."""
 
     members = (Member(PATH.parts, False, 5, 0, 0o644),)
-    skipped = 3
 
     def __init__(self, executor: "Scripted") -> None:
+        self.skipped = Skipped()
+        for number in range(3):
+            self.skipped.add((b"%d" % number,))
         self.source = executor.name
         self.executor = executor
 

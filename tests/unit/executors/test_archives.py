@@ -64,7 +64,7 @@ async def test_what_comes_at_once_is_one_call() -> None:
     guard = guarded(inner, concurrency=1)
 
     async with members_of(guard, "s1", asked()) as members:
-        assert (members.source, members.skipped) == ("x", 3)
+        assert (members.source, members.skipped.count) == ("x", 3)
         assert await packed(guard, "s1", asked()) == CONTENT
         async with members.open(members.members[0]), guard.open("s1", PATH):
             assert inner.open_now == 3

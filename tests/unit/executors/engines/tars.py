@@ -63,7 +63,7 @@ async def held(members: Members) -> Given:
     return Given(
         {b"/".join(member.parts): member for member in members.members},
         {b"/".join(parts): body async for parts, body in _contents(members)},
-        members.skipped,
+        members.skipped.count,
     )
 
 

@@ -225,7 +225,9 @@ async def test_a_body_that_is_cut_breaks() -> None:
 
 async def test_what_is_asked_arrives_as_it_was_meant() -> None:
     paths = (at("a b&c"), at("d/é"))
-    packing = Packing(Format.TAR_GZ, paths, ("*.log", "!a+b&"), gitignore=True, stored=True)
+    packing = Packing(
+        Format.TAR_GZ, paths, ("*.log", "!a+b&"), gitignore=True, stored=True, manifest=True
+    )
     made = answer(200, b"gz", "Content-Type: application/gzip", TAR[1])
     async with archived(made, packed=replace(PACKED, packing=packing)) as (_, there):
         pass
@@ -233,7 +235,7 @@ async def test_what_is_asked_arrives_as_it_was_meant() -> None:
     target = there.heads[0].split(b" ")[1].decode()
     assert target == (
         "/api/v1/sessions/s1/archive?format=tar.gz&path=a+b%26c&path=d/%C3%A9"
-        "&exclude=*.log&exclude=!a%2Bb%26&gitignore=true&stored=true"
+        "&exclude=*.log&exclude=!a%2Bb%26&gitignore=true&stored=true&manifest=true"
     )
 
 
