@@ -1,4 +1,6 @@
-"""`check`: every problem, and what the executors say."""
+"""`check`: every problem, and what the executors and the store say."""
+
+import pytest
 
 from gateway.cli.exits import Exit
 from tests.unit.cli.command import command
@@ -61,3 +63,41 @@ def test_a_probe_of_a_root_that_is_missing(tmp_path):
     assert result.returncode == Exit.UNAVAILABLE
     assert result.stdout.splitlines()[1].startswith("local: not ready (")
     assert result.stderr == ""
+
+
+def written(tmp_path, store):
+    text = f"executors: {{local: {{type: local, root: .}}}}\nstore: {{url: {store}}}"
+    (tmp_path / "c.yaml").write_text(text)
+
+
+@pytest.mark.parametrize("url", ["sqlite://", "sqlite:///var/gateway.db"])
+def test_a_probe_of_a_store_makes_none(tmp_path, url):
+    """The file would belong to whoever asks, not to the gateway's user."""
+    written(tmp_path, url)
+
+    result = command("check", "--config", "c.yaml", "--probe", cwd=str(tmp_path))
+
+    assert result.returncode == Exit.OK
+    assert result.stdout.splitlines()[2].startswith(f"store: ready (url: {url}")
+    assert not (tmp_path / "var").exists()
+
+
+def test_a_probe_of_a_store_that_is_there(tmp_path):
+    written(tmp_path, "sqlite:///gateway.db")
+    (tmp_path / "gateway.db").touch()
+
+    result = command("check", "--config", "c.yaml", "--probe", cwd=str(tmp_path))
+
+    assert result.returncode == Exit.OK
+    assert result.stdout.splitlines()[2] == "store: ready (url: sqlite:///gateway.db)"
+
+
+@pytest.mark.parametrize("url", ["sqlite:///c.yaml", "postgresql://me:secret@127.0.0.1:1/gateway"])
+def test_a_probe_of_a_store_that_is_none(tmp_path, url):
+    written(tmp_path, url)
+
+    result = command("check", "--config", "c.yaml", "--probe", cwd=str(tmp_path))
+
+    assert result.returncode == Exit.UNAVAILABLE
+    assert result.stdout.splitlines()[2].startswith("store: not ready (error: ")
+    assert "secret" not in result.stdout + result.stderr
