@@ -188,6 +188,11 @@ class Process:
     def signal(self, number: signal.Signals) -> None:
         self.popen.send_signal(number)
 
+    def peak(self) -> int:
+        """The most memory that it ever had, in bytes."""
+        status = Path(f"/proc/{self.popen.pid}/status").read_text()
+        return int(status.partition("VmHWM:")[2].split()[0]) * 1024
+
     async def exit_code(self, within_s: float = 20) -> int:
         return await asyncio.wait_for(asyncio.to_thread(self.popen.wait), within_s)
 
