@@ -28,6 +28,9 @@ KEY = "sk_test_123456"
 AUTH = f"X-API-Key: {KEY}"
 ANY_PORT = Tcp("127.0.0.1", 0)
 
+Files = Mapping[str | bytes, bytes | str | None]
+"""By path: bytes are a file's content, text is a link's target, None is a directory."""
+
 STORES: dict[str, str] = {}
 """Addresses of stores that gateways on a root use instead of the usual one."""
 
@@ -192,6 +195,11 @@ class Process:
 
     def signal(self, number: signal.Signals) -> None:
         self.popen.send_signal(number)
+
+    def peak(self) -> int:
+        """The most memory that it ever had, in bytes."""
+        status = Path(f"/proc/{self.popen.pid}/status").read_text()
+        return int(status.partition("VmHWM:")[2].split()[0]) * 1024
 
     async def exit_code(self, within_s: float = 20) -> int:
         return await asyncio.wait_for(asyncio.to_thread(self.popen.wait), within_s)

@@ -13,7 +13,13 @@ from gateway.config.written_yaml import written
 _DIGITS_SHOWN = 8
 
 
-@click.group()
+@click.group(
+    epilog="""\b
+Examples:
+  workspace-gateway config init > gateway.yaml
+  workspace-gateway config show --config gateway.yaml
+"""
+)
 def config() -> None:
     """Print the schema, a config, a start."""
 

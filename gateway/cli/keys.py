@@ -17,7 +17,13 @@ from gateway.config.written_yaml import written
 from gateway.domain.records import StoredKey
 
 
-@click.group()
+@click.group(
+    epilog="""\b
+Examples:
+  workspace-gateway keys create --id ci --org acme --scope files:read
+  workspace-gateway keys revoke --config gateway.yaml ci
+"""
+)
 def keys() -> None:
     """Make API keys, keep or end them, or hash those you have."""
 

@@ -25,7 +25,13 @@ metadata_option = click.option(
 )
 
 
-@click.group()
+@click.group(
+    epilog="""\b
+Examples:
+  workspace-gateway sessions create --config gateway.yaml --org acme --id run-7
+  workspace-gateway sessions list --config gateway.yaml --org acme
+"""
+)
 def sessions() -> None:
     """Register sessions, or forget them."""
 

@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from tests import needs, wire
+from tests.e2e.archiving import ARCHIVE, packing
 from tests.e2e.operating import FILES, Clients, accepts, eventually, log_of, logged
 from tests.gateways import AUTH, KEY, Process, command, free_port, settings
 
@@ -290,6 +291,36 @@ async def test_metrics_have_the_names_and_labels_that_are_documented(
     }  # fmt: skip
     assert "acme" not in text
     assert "a.txt" not in text
+
+
+async def test_fallbacks_and_archives_have_the_metrics_that_are_documented(
+    tmp_path: Path, root: Path
+) -> None:
+    """`operations.md`: the file and both archives come from the second executor of the route."""
+    (root / "s1" / "a.txt").write_bytes(b"12345")
+    url = f"http://127.0.0.1:{free_port()}"
+    changes = packing(
+        {
+            "executors": {"remote": {"type": "firecracker", "url": url}},
+            "placement": {"default": {"executor": "remote", "fallback": ["local"]}},
+        }
+    )
+    with command(tmp_path, root, changes) as process:
+        answers = [await wire.ask(process.port, FILES + "/a.txt", AUTH)]
+        answers += [await wire.ask(process.port, ARCHIVE, AUTH) for _ in range(2)]
+        page = await wire.ask(changes["server"]["admin"]["port"], "/metrics")
+        found = re.findall(rf"^{PREFIX}(\S+) (\S+)$", page.body.decode(), re.MULTILINE)
+        samples = dict(found)
+
+    assert [answer.status for answer in answers] == [200, 200, 200]
+    fallbacks = 'executor_fallbacks_total{from="remote",reason="unreachable",to="local"}'
+    assert samples[fallbacks] == "3.0"
+    assert samples['archive_builds_total{format="zip",outcome="ok"}'] == "1.0"
+    assert samples["archive_input_bytes_total"] == "5.0"
+    assert samples["archive_build_seconds_count"] == "1.0"
+    assert samples['spool_requests_total{result="miss"}'] == "1.0"
+    assert samples['spool_requests_total{result="hit"}'] == "1.0"
+    assert float(samples["spool_bytes"]) >= len(answers[-1].body)
 
 
 async def test_metrics_are_not_for_clients(observed: tuple[Process, int]) -> None:

@@ -1,7 +1,6 @@
 """However much an executor sends, the gateway holds little of it."""
 
 import asyncio
-from pathlib import Path
 
 import pytest
 
@@ -36,14 +35,6 @@ FAULTS = {
 }
 
 
-def peak(pid: int) -> int:
-    """The most memory that the process ever had, in bytes."""
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) * 1024
-    raise AssertionError("no VmHWM")
-
-
 @pytest.mark.parametrize("subject", SUBJECTS.values(), ids=SUBJECTS.keys())
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS.keys())
 async def test_memory_stays_flat(subject, fault, tmp_path):
@@ -65,13 +56,11 @@ async def test_memory_stays_flat(subject, fault, tmp_path):
 
             for name in ("big", "list", "sdk"):
                 assert OPERATIONS[name].is_exact(await ask(name))
-            before = peak(process.popen.pid)
+            before = process.peak()
             proxy.fault = fault
             answers = await asyncio.gather(*(ask(name) for name in ("big", "list", "tree", "sdk")))
 
-            assert peak(process.popen.pid) - before < _MOST_GROWTH + _MORE_GROWTH.get(
-                subject.name, 0
-            )
+            assert process.peak() - before < _MOST_GROWTH + _MORE_GROWTH.get(subject.name, 0)
 
     for answer in answers:
         assert answer.status in (404, 413, 502) or not answer.complete

@@ -248,6 +248,17 @@ async def test_an_answer_without_a_first_byte_is_served_by_the_fallback(
     assert answer.header("X-Workspace-Source") == "local"
 
 
+@_rows(STARTS)
+@each("small", "list")
+async def test_an_answer_without_a_first_byte_or_a_local_copy_is_502(
+    subject, operation, row, tmp_path
+):
+    async with staged(subject, tmp_path, row, local=False) as stage:
+        answer = await answered(operation, stage.gateway)
+
+    assert_refused(operation, answer)
+
+
 @_rows(BODIES)
 @each()
 async def test_an_answer_that_breaks_is_served_by_the_fallback_or_visibly_broken(

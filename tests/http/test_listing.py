@@ -16,9 +16,11 @@ import orjson
 import pytest
 
 from tests.conftest import ResolverName
+from tests.e2e.operating import Clients
 from tests.gateways import AUTH, Gateway, command, plant, resolved_by, running, slowest_liveness
 from tests.wire import head
 
+MEMORY = Path("/dev/shm")
 TREE = {
     "s1/analysis.py": b"print()\n",
     "s1/output/results.csv": b"a,b\n",
@@ -497,8 +499,7 @@ async def test_a_plus_in_a_query_is_a_space(gateway: Gateway, root: Path, raw: s
 @pytest.fixture(scope="module")
 def crowded() -> Iterator[Path]:
     """A workspace of 200,000 entries, in memory where that is possible: disks take a minute."""
-    memory = Path("/dev/shm")
-    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as name:
+    with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as name:
         root = Path(name)
         (root / "s1").mkdir()
         here = os.open(root / "s1", os.O_PATH)
@@ -539,6 +540,46 @@ def _fetch(port: int) -> bytes:
     with socket.create_connection(("127.0.0.1", port)) as sock:
         sock.sendall(head("/api/v1/sessions/s1/files", AUTH, version="1.0"))
         return b"".join(iter(lambda: sock.recv(1 << 20), b"")).partition(b"\r\n\r\n")[2]
+
+
+@pytest.fixture
+def broad() -> Iterator[Path]:
+    """A workspace of 100,000 files in 1,000 directories, of which `a` has a tenth."""
+    with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as name:
+        root = Path(name)
+        for number in range(1000):
+            directory = root / "s1" / ("a" if number < 100 else "b") / f"{number:03}"
+            directory.mkdir(parents=True)
+            here = os.open(directory, os.O_PATH)
+            for file in range(100):
+                os.mknod(f"{file:02}", dir_fd=here)
+            os.close(here)
+        yield root
+
+
+async def test_a_large_tree_is_sent_while_it_is_walked(
+    tmp_path: Path, broad: Path, resolver: ResolverName
+) -> None:
+    """Of a reader who has the first byte, and waits, the walk is not at its end; and a tree that is
+    ten times as large takes no more memory.
+    """
+    changes = {"limits": {"list_entries": 200_000}, **resolved_by(resolver)}
+    clients = Clients()
+    with command(tmp_path, broad, changes) as process:
+        tenth = await Gateway(process.port, 0).files("path=a&recursive=true")
+        before = process.peak()
+
+        reader = await clients.slow(process.port, "/api/v1/sessions/s1/files?recursive=true")
+        assert await reader.reader.readexactly(1) == b"H"
+        (broad / "s1/b/999/late").touch()
+        listed = paths((await reader.answer()).json)
+        growth = process.peak() - before
+        await clients.leave()
+
+    assert len(tenth.json["files"]) == 10_100
+    assert len(listed) == 101_003
+    assert listed[-1] == "/b/999/late"
+    assert growth < 8 << 20
 
 
 async def test_a_listing_goes_on_while_the_tree_changes(gateway: Gateway, root: Path) -> None:

@@ -19,6 +19,7 @@ from gateway.cli.config_file import ExecutorModels
 from gateway.config.load import load
 from gateway.config.model import Spool, Store
 from gateway.config.store_url import sqlite_file
+from gateway.listeners import parse_address
 from tests import needs
 from tests.gateways import threaded
 
@@ -256,15 +257,15 @@ def command_lines() -> Iterator[list[str]]:
     for (document,) in (one.values for one in PODS):
         for container in containers(document):
             yield container["args"]
+    for service in COMPOSE["services"].values():
+        if "command" in service:
+            yield service["command"]
     found = re.search(r"(?m)^CMD (\[.*\])$", DOCKERFILE)
     assert found is not None
     yield json.loads(found[1])
 
 
-SERVED = [line for line in command_lines() if line[0] == "serve"]
-
-
-@pytest.mark.parametrize("line", SERVED, ids=" ".join)
+@pytest.mark.parametrize("line", list(command_lines()), ids=" ".join)
 def test_what_is_started_is_a_command_that_exists(line: list[str]) -> None:
     context = main.make_context("workspace-gateway", list(line))
     command = main.get_command(context, line[0])
@@ -272,7 +273,10 @@ def test_what_is_started_is_a_command_that_exists(line: list[str]) -> None:
 
     parsed = command.make_context(line[0], line[1:], parent=context)
 
-    assert parsed.params["file"] == "/etc/workspace-gateway/gateway.yaml"
+    if line[0] == "serve":
+        assert parsed.params["file"] == "/etc/workspace-gateway/gateway.yaml"
+    else:
+        assert parse_address(parsed.params["listen"])
 
 
 def test_the_image_is_not_root_and_copies_what_is_there() -> None:

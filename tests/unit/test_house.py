@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,27 @@ def test_what_the_checks_run_with_is_what_is_promised(requirement):
 
     assert version is not None
     assert version in requirement.specifier
+
+
+def imported() -> set[str]:
+    """The packages that modules of the gateway import, their own aside."""
+    found: set[str] = set()
+    for node in (node for module in MODULES for node in ast.walk(ast.parse(module.read_text()))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found.add((node.module or "").partition(".")[0])
+    # pydantic_core is a part of pydantic, which wants exactly one version of it.
+    return found - sys.stdlib_module_names - {"gateway", "pydantic_core"}
+
+
+def test_what_is_imported_is_required():
+    """Not only by what is required: that may do without it one day."""
+    providers = packages_distributions()
+    required = {canonicalize_name(requirement.name) for requirement in requirements()}
+
+    for package in imported():
+        assert required & {canonicalize_name(one) for one in providers[package]}, package
 
 
 def test_the_changelog_goes_as_far_as_the_code():

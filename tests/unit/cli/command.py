@@ -22,7 +22,7 @@ def command(
     )
 
 
-_KEPT = {"PATH", "HOME", "LANG", "XDG_CACHE_HOME"}
+_KEPT = {"PATH", "HOME", "LANG", "XDG_CACHE_HOME", "XDG_STATE_HOME"}
 
 
 def inherited() -> dict[str, str]:

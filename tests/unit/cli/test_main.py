@@ -19,17 +19,17 @@ def every_command(group: click.Group = main, above: tuple[str, ...] = ()):
     for name in group.list_commands(context):
         found = group.get_command(context, name)
         assert found is not None
-        yield pytest.param((*above, name), found, id=" ".join((*above, name)))
+        yield pytest.param((*above, name), id=" ".join((*above, name)))
         if isinstance(found, click.Group):
             yield from every_command(found, (*above, name))
 
 
-@pytest.mark.parametrize(("path", "found"), list(every_command()))
-def test_every_command_has_help_with_examples(path, found):
+@pytest.mark.parametrize("path", list(every_command()))
+def test_every_command_has_help_with_examples(path):
     result = CliRunner().invoke(main, [*path, "--help"])
 
     assert result.exit_code == Exit.OK
-    assert isinstance(found, click.Group) or f"workspace-gateway {' '.join(path)}" in result.output
+    assert f"workspace-gateway {' '.join(path)}" in result.output
 
 
 def test_the_table_says_what_the_commands_say():

@@ -11,7 +11,17 @@ from gateway.config.dialects import Blackbox, Dialects
 from gateway.config.jwt import Jwt
 from gateway.config.load import default_data, default_text, from_mapping, load
 from gateway.config.marked_yaml import read_text
-from gateway.config.model import Auth, Config, Limits, Sessions, Spool, config_model
+from gateway.config.model import (
+    Auth,
+    Config,
+    Limits,
+    Placement,
+    Route,
+    Sessions,
+    Spool,
+    Store,
+    config_model,
+)
 from gateway.config.server import Server
 
 CONFIG = os.path.join(os.path.dirname(__file__), "../../../config")
@@ -24,24 +34,26 @@ LOCAL = config_model({"local": ExecutorModels()["local"]})(
 ).executors["local"]
 
 
-def test_the_annotated_default_says_what_the_defaults_are():
-    config = from_mapping(default_data(), ExecutorModels(), "default")
+DEFAULT = from_mapping(default_data(), ExecutorModels(), "default")
 
-    assert config.server == Server()
-    assert config.auth == Auth()
-    assert config.limits == Limits()
-    assert config.spool == Spool()
-    assert config.dialects == Dialects()
-    assert config.sessions == Sessions()
-    assert config.agents == {}
-    assert config.executors["local"] == LOCAL
-    assert config.placement.default.executor == "local"
+
+def test_the_annotated_default_says_what_the_defaults_are():
+    assert DEFAULT.server == Server()
+    assert DEFAULT.auth == Auth()
+    assert DEFAULT.limits == Limits()
+    assert DEFAULT.spool == Spool()
+    assert DEFAULT.store == Store()
+    assert DEFAULT.dialects == Dialects()
+    assert DEFAULT.sessions == Sessions()
+    assert DEFAULT.agents == {}
+    assert DEFAULT.executors["local"] == LOCAL
+    assert DEFAULT.placement == Placement(default=Route(executor="local"))
 
 
 def test_every_field_is_in_it_with_a_comment():
     """A field that is not shown there is a field that nobody finds."""
     lines = default_text().splitlines()
-    models = [Server, Auth, Limits, Spool, Blackbox, ExecutorModels()["local"]]
+    models = [Server, Auth, Limits, Spool, Store, Blackbox, ExecutorModels()["local"]]
     for name in {name for model in models for name in model.model_fields} - {"type"}:
         at = next(n for n, line in enumerate(lines) if re.match(rf" +{name}:", line))
         assert lines[at - 1].lstrip().startswith("#"), name
@@ -87,6 +99,38 @@ def test_its_commented_lines_work_too():
         jwks="https://login.example.com/.well-known/jwks.json",
     )
     assert config.spool.dir == "/var/cache/workspace-gateway/spool"
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [" +", "socket:"],
+        [" +", "public_url:"],
+        [" +", "url: sqlite:///var"],
+        [" +", "url: sqlite://$"],
+        [" +", "url: postgresql:", "password:"],
+        [" +", "edge:", "rules:"],
+        ["", "agents:|  "],
+    ],
+    ids=lambda lines: lines[1],
+)
+def test_so_do_those_to_choose_from(tmp_path, lines):
+    """Each instead of the line that is in force."""
+    indent, *starts = lines
+    text = default_text().replace("/run/secrets/", f"{tmp_path}/")
+    for name in ("sidecar", "database"):
+        (tmp_path / name).write_text("secret")
+    if "socket:" in starts:
+        text = re.sub(r"(?m)^  (host|port): .*\n", "", text)
+    for start in starts:
+        key = start.partition(":")[0]
+        text = re.sub(rf"(?m)^{indent}{key}: (null|\[\]|\{{\}})\n", "", text)
+        text = re.sub(rf"(?m)^({indent})# (?={start})", r"\1", text)
+
+    data = read_text(text, "default.yaml", {}).data
+    assert isinstance(data, dict)
+
+    assert from_mapping(data, ExecutorModels(), "default") != DEFAULT
 
 
 @pytest.mark.parametrize("file", EXAMPLES, ids=os.path.basename)

@@ -7,7 +7,10 @@ import pytest
 
 from gateway.domain.errors import (
     AuthRejected,
+    Busy,
     CircuitOpen,
+    GatewayError,
+    NotADirectory,
     NotAFile,
     NotReadable,
     Outage,
@@ -31,6 +34,7 @@ from tests.unit.executors.scripted import PATH, Scripted
 OUTAGES = [
     Unavailable("x"),
     Unreachable("x"),
+    Busy("x"),
     CircuitOpen("x"),
     TimedOut("x"),
     ProtocolFault("x"),
@@ -41,10 +45,19 @@ OUTAGES = [
 AUTHORITATIVE = [
     PathNotFound("x"),
     NotAFile("x"),
+    NotADirectory("x"),
     NotReadable("x"),
     PathRefused("x"),
     TooLarge("x"),
 ]
+
+
+def kinds_of(kind: type[GatewayError]) -> set[type[GatewayError]]:
+    return {kind}.union(*map(kinds_of, kind.__subclasses__()))
+
+
+def test_every_kind_of_outage_is_tried_below():
+    assert {type(outage) for outage in OUTAGES} == kinds_of(Outage) - {Outage}
 
 
 def name_of(error: Exception) -> str:
