@@ -150,7 +150,7 @@ def public(
     app[PACE_LIMITS] = PaceLimits(config.server.idle_timeout, config.server.min_rate)
     if config.server.offload is not None:
         app[OFFLOAD] = Offload(config.server.offload.prefix, config.server.trusted_proxies)
-    gate = app[GATE] = _gate(config, lifecycle, authenticator)
+    gate = app[GATE] = _gate(config, authenticator)
     app[STREAMS] = Streams(lifecycle, Crowding("streams_at_once", config.limits.streams_at_once))
     for dialect in dialects(config, services):
         by_template: dict[str, list[Route]] = {}
@@ -204,7 +204,7 @@ def _placement(config: Config, executors: Mapping[str, Executor]) -> Placement:
     return Placement(chain(config.placement.default), rules, executors)
 
 
-def _gate(config: Config, lifecycle: Lifecycle, authenticator: Authenticator) -> Gate:
+def _gate(config: Config, authenticator: Authenticator) -> Gate:
     auth, limits = config.auth, config.limits
     if auth.allow_unauthenticated:
         log.warning("open_access", hint="auth.allow_unauthenticated lets everybody read everything")
@@ -217,7 +217,6 @@ def _gate(config: Config, lifecycle: Lifecycle, authenticator: Authenticator) ->
         requests=Throttle("requests_per_minute", limits.requests_per_minute),
         crowding=Crowding("requests_at_once", limits.requests_at_once),
         trusted_proxies=config.server.trusted_proxies,
-        lifecycle=lifecycle,
     )
 
 

@@ -5,12 +5,11 @@ from collections.abc import Sequence
 from aiohttp import web
 
 from gateway.auth.authenticator import Authenticator, Credential
-from gateway.domain.errors import CredentialsRejected, LinkNotFound, ShuttingDown
+from gateway.domain.errors import CredentialsRejected, LinkNotFound
 from gateway.domain.model import Principal
 from gateway.http.addresses import Network, client_address
 from gateway.http.context import EXCHANGE
 from gateway.http.dialects.base import Dialect, Identify, Route
-from gateway.http.health import Lifecycle
 from gateway.http.throttle import Crowding, Throttle, address_bucket
 
 
@@ -28,7 +27,6 @@ class Gate:
         requests: Throttle,
         crowding: Crowding,
         trusted_proxies: Sequence[Network],
-        lifecycle: Lifecycle,
     ) -> None:
         self._authenticator = authenticator
         self._anonymous = anonymous
@@ -36,15 +34,12 @@ class Gate:
         self._requests = requests
         self._crowding = crowding
         self._trusted_proxies = trusted_proxies
-        self._lifecycle = lifecycle
 
     async def admit(self, request: web.Request, identify: Identify | None = None) -> Principal:
         """The caller, who has to `leave`; *identify* may tell who it is without a credential.
 
         Raises `CredentialsRejected`, `LinkNotFound` or a `RetryLater`.
         """
-        if self._lifecycle.draining:
-            raise ShuttingDown("shutting down; try another gateway", 1)
         address = address_bucket(client_address(request, self._trusted_proxies))
         self._failures.check(address)
         try:
