@@ -156,7 +156,7 @@ def public(
     if config.server.offload is not None:
         offload = Offload(config.server.offload.prefix, config.server.trusted_proxies)
         site.share(OFFLOAD, offload)
-    gate = _gate(config, lifecycle, authenticator)
+    gate = _gate(config, authenticator)
     site.share(GATE, gate)
     crowding = Crowding("streams_at_once", config.limits.streams_at_once)
     site.share(STREAMS, Streams(lifecycle, crowding))
@@ -198,7 +198,7 @@ def _placement(config: Config, executors: Mapping[str, Executor]) -> Placement:
     return Placement(chain(config.placement.default), rules, executors)
 
 
-def _gate(config: Config, lifecycle: Lifecycle, authenticator: Authenticator) -> Gate:
+def _gate(config: Config, authenticator: Authenticator) -> Gate:
     auth, limits = config.auth, config.limits
     if auth.allow_unauthenticated:
         log.warning("open_access", hint="auth.allow_unauthenticated lets everybody read everything")
@@ -211,7 +211,6 @@ def _gate(config: Config, lifecycle: Lifecycle, authenticator: Authenticator) ->
         requests=Throttle("requests_per_minute", limits.requests_per_minute),
         crowding=Crowding("requests_at_once", limits.requests_at_once),
         trusted_proxies=config.server.trusted_proxies,
-        lifecycle=lifecycle,
     )
 
 

@@ -22,7 +22,7 @@ from gateway.domain.model import SessionId
 from gateway.domain.records import Session
 
 _HOST = "127.0.0.1"
-_SCOPES = ["files:read", "archives:read", "sessions:read", "sessions:write"]
+_SCOPES = ["files:read", "archives:read", "sessions:read", "sessions:write", "links:write"]
 _SESSION = Session(
     SessionId("sess_123"),
     "default",

@@ -11,7 +11,6 @@ GatewayError
     LinkNotFound            unknown, expired, used up, revoked: one verdict
     RetryLater              not now; carries when to come back
       TooManyRequests       over a rate
-      ShuttingDown          draining
       WorkspaceChanged      it was written to while an archive of it was made
       StoreUnavailable      sessions and keys cannot be looked up
       IdentityUnavailable   whether a token is good cannot be told
@@ -108,10 +107,6 @@ class TooManyRequests(RetryLater):
     def __init__(self, limit: str, message: str, retry_after_s: int) -> None:
         super().__init__(message, retry_after_s)
         self.limit = limit
-
-
-class ShuttingDown(RetryLater):
-    """The gateway is draining and takes no new work."""
 
 
 class WorkspaceChanged(RetryLater):

@@ -5,13 +5,12 @@ from collections.abc import Sequence
 from aiohttp import web
 
 from gateway.auth.authenticator import Authenticator, Credential
-from gateway.domain.errors import CredentialsRejected, LinkNotFound, ShuttingDown
+from gateway.domain.errors import CredentialsRejected, LinkNotFound
 from gateway.domain.model import Principal
 from gateway.http.addresses import Network, client_address
 from gateway.http.answers import Response
 from gateway.http.context import EXCHANGE
 from gateway.http.dialects.base import Dialect, Identify, Route
-from gateway.http.health import Lifecycle
 from gateway.http.throttle import Crowding, Throttle, address_bucket
 
 
@@ -29,7 +28,6 @@ class Gate:
         requests: Throttle,
         crowding: Crowding,
         trusted_proxies: Sequence[Network],
-        lifecycle: Lifecycle,
     ) -> None:
         self._authenticator = authenticator
         self._anonymous = anonymous
@@ -37,15 +35,12 @@ class Gate:
         self._requests = requests
         self._crowding = crowding
         self._trusted_proxies = trusted_proxies
-        self._lifecycle = lifecycle
 
     async def admit(self, request: web.BaseRequest, identify: Identify) -> Principal:
         """The caller as *identify* tells, who has to `leave`.
 
         Raises `CredentialsRejected`, `LinkNotFound` or a `RetryLater`.
         """
-        if self._lifecycle.draining:
-            raise ShuttingDown("shutting down; try another gateway", 1)
         address = address_bucket(client_address(request, self._trusted_proxies))
         self._failures.check(address)
         try:

@@ -19,6 +19,10 @@ from tests.gateways import free_port
 
 DEPLOY = CHECKOUT / "deploy"
 _SOCKET = "/run/workspace-gateway/http.sock"
+_SEVERAL = ("10.0.0.11:8080", "10.0.0.12:8080")
+
+Where = str | int | tuple[int, int]
+"""The unix socket or the port of a gateway, or the ports of two of them."""
 
 
 @dataclass
@@ -46,7 +50,8 @@ http {{
     default_type application/octet-stream;
     types {{ text/html html; text/x-wrong bin txt csv; }}
     gzip on;
-    access_log {tmp}/access.log;
+    log_format told "$status|$upstream_addr|$http_x_request_id";
+    access_log {tmp}/access.log told;
     client_body_temp_path {tmp}/body;
     proxy_temp_path {tmp}/proxy;
     fastcgi_temp_path {tmp}/fastcgi;
@@ -67,13 +72,15 @@ def _write(source: Path, target: Path, changes: Mapping[str, str]) -> None:
 
 
 @contextmanager
-def nginx(tmp: Path, gateway: str | int, offload_root: Path | None = None) -> Iterator[Proxy]:
-    """nginx before the gateway on that unix socket or port; with *offload_root* it sends files."""
+def nginx(tmp: Path, gateway: Where, offload_root: Path | None = None) -> Iterator[Proxy]:
+    """nginx before the gateway there, or two of them; with *offload_root* it sends files."""
     program = needs.program("nginx")
     port = free_port()
     tmp.mkdir()
-    where = f"unix:{gateway}" if isinstance(gateway, str) else f"127.0.0.1:{gateway}"
-    changes = {f"unix:{_SOCKET}": where, "listen 80;": f"listen 127.0.0.1:{port};"}
+    changes = {
+        f"server unix:{_SOCKET};": _upstream(tmp, gateway),
+        "listen 80;": f"listen 127.0.0.1:{port};",
+    }
     if offload_root is not None:
         snippet = "include /etc/nginx/snippets/workspace-gateway-offload.conf;"
         changes[f"# {snippet}"] = f"include {tmp}/offload.conf;"
@@ -86,6 +93,17 @@ def nginx(tmp: Path, gateway: str | int, offload_root: Path | None = None) -> It
     arguments = [program, "-p", str(tmp), "-e", "stderr", "-c", str(tmp / "nginx.conf")]
     with _running(arguments, port, tmp / "error.log", {}) as proxy:
         yield proxy
+
+
+def _upstream(tmp: Path, gateway: Where) -> str:
+    match gateway:
+        case str():
+            return f"server unix:{gateway};"
+        case int():
+            return f"server 127.0.0.1:{gateway};"
+    ports = {old: f"127.0.0.1:{port}" for old, port in zip(_SEVERAL, gateway, strict=True)}
+    _write(DEPLOY / "nginx/workspace-gateway-several.conf", tmp / "several.conf", ports)
+    return f"include {tmp}/several.conf;"
 
 
 @contextmanager

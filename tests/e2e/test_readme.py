@@ -1,8 +1,8 @@
 """The README's commands work as they stand: its `sh` blocks are run, in order, against the demo.
 
 `text` and `console` blocks are not run. What is mapped: `localhost:8080` to the port of the test,
-8082 to a port that is free, HOME and the current directory to an empty one, and KEY to the demo's
-key.
+8082 to 8085 to ports that are free, HOME and the current directory to one that has nothing but the
+checkout's `config` and `deploy`, and KEY to the demo's key.
 """
 
 import os
@@ -10,6 +10,7 @@ import re
 import signal
 import subprocess
 import sys
+import zipfile
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,18 +18,30 @@ from pathlib import Path
 
 import pytest
 
-from tests import needs
+from tests import needs, postgres
 from tests.e2e.demos import Demo, demo
 from tests.e2e.operating import CHECKOUT
 from tests.gateways import free_port
 
 KEY = "sk_test_readme"
+_SEVERAL = "## Several gateways\n"
 _BLOCK = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 def runnable(markdown: str) -> str:
-    """The script that the `sh` blocks make together."""
-    return "".join(_BLOCK.findall(markdown))
+    """The script that the `sh` blocks make together, on ports of the test's own."""
+    script = "".join(_BLOCK.findall(markdown))
+    for port in ("8082", "8083", "8084", "8085"):
+        script = script.replace(port, str(free_port()))
+    return script
+
+
+def readme() -> tuple[str, str]:
+    """All but the section that needs PostgreSQL and nginx, and that section."""
+    text = (CHECKOUT / "README.md").read_text()
+    before, title, rest = text.partition(_SEVERAL)
+    section, after, others = rest.partition("\n## ")
+    return before + after + others, title + section
 
 
 @dataclass
@@ -37,7 +50,7 @@ class Reader:
 
     home: Path
 
-    def paste(self, script: str) -> subprocess.CompletedProcess[str]:
+    def paste(self, script: str, **variables: str) -> subprocess.CompletedProcess[str]:
         """Run the lines in one session, which ends with the first that fails and names it."""
         shell = [needs.program("bash"), "-e", "-u", "-o", "pipefail", "-v", "-s"]
         with subprocess.Popen(
@@ -54,6 +67,7 @@ class Reader:
                 "LC_ALL": "C.UTF-8",
                 "KEY": KEY,
                 "DARI_API_KEY": KEY,
+                **variables,
             },
         ) as session:
             try:
@@ -80,6 +94,8 @@ def reader(tmp_path: Path, running: Demo) -> Reader:
     program = home / ".bin" / "workspace-gateway"
     program.write_text(f'#!/bin/sh\nPYTHONPATH={CHECKOUT} exec {sys.executable} -m gateway "$@"\n')
     program.chmod(0o755)
+    for name in ("config", "deploy"):
+        (home / name).symlink_to(CHECKOUT / name)
     (home / ".curlrc").write_text(
         f'connect-to = "localhost:8080:127.0.0.1:{running.port}"\nfail\nsilent\nshow-error\n'
     )
@@ -87,13 +103,26 @@ def reader(tmp_path: Path, running: Demo) -> Reader:
 
 
 def test_the_commands_of_the_readme_work(reader: Reader) -> None:
-    script = runnable((CHECKOUT / "README.md").read_text())
+    script = runnable(readme()[0])
     assert script
 
-    result = reader.paste(script.replace("8082", str(free_port())))
+    result = reader.paste(script)
 
     assert result.returncode == 0, result.stderr
     assert (reader.home / "sidecar.log").read_text().count('"status":206') >= 2
+    assert (reader.home / "shared.png").read_bytes() == (reader.home / "chart.png").read_bytes()
+
+
+def test_the_commands_for_several_gateways_work(reader: Reader) -> None:
+    needs.program("nginx")
+    script = runnable(readme()[1])
+    assert "kill -9" in script
+
+    result = reader.paste(script, DATABASE_URL=postgres.server().new_database())
+
+    assert result.returncode == 0, result.stderr
+    with zipfile.ZipFile(reader.home / "workspace.zip") as archive:
+        assert archive.namelist() == ["numbers.txt"]
 
 
 SAMPLE = """

@@ -16,7 +16,6 @@ from gateway.domain.errors import (
     Outage,
     PathRefused,
     SessionNotFound,
-    ShuttingDown,
     TimedOut,
     TooLarge,
     TooManyRequests,
@@ -279,7 +278,6 @@ RAISED: dict[GatewayError, dict[str, tuple[int, str]]] = {
     NotReadable("file not readable"): dict.fromkeys(ROUTES, (404, "file not readable")),
     TooLarge("too large: 'big'"): dict.fromkeys(ROUTES, (413, "too large: 'big'")),
     TooManyRequests("x", "too many", 1): dict.fromkeys(ROUTES, (429, "too many")),
-    ShuttingDown("shutting down", 1): dict.fromkeys(ROUTES, (503, "shutting down")),
     WorkspaceChanged(): dict.fromkeys(
         ROUTES, (503, "the workspace changed while the archive was made")
     ),

@@ -44,7 +44,7 @@ EVIL = b'{"error":"<script>"}'
         (401, "credentials_rejected", AuthRejected),
         (403, "scope_missing", AuthRejected),
         (429, "too_many_requests", Unavailable),
-        (503, "shutting_down", Unavailable),
+        (503, "store_unavailable", Unavailable),
         (502, "unavailable", Unavailable),
         (404, None, ProtocolFault),
         (404, "", ProtocolFault),

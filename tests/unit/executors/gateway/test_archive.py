@@ -81,7 +81,7 @@ def lines(head: bytes, *names: str) -> list[str]:
         (429, None, Unavailable),
         (500, "archive_failed", ArchiveFailed),
         (500, None, Unavailable),
-        (503, "shutting_down", Unavailable),
+        (503, "store_unavailable", Unavailable),
         (502, "unavailable", Unavailable),
         (403, "scope_missing", AuthRejected),
         (404, "made_up", ProtocolFault),
