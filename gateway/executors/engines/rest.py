@@ -23,11 +23,14 @@ from gateway.domain.errors import (
 )
 from gateway.executors.engines.answering import bound_answers
 from gateway.executors.engines.connecting import RemoteConfig, connector
+from gateway.executors.engines.inflow import SocketInflow
+from gateway.executors.streams import Inflow
 from gateway.telemetry.correlation import REQUEST_ID, TRACEPARENT
 
 T = TypeVar("T")
 
 _READ_BUFFER = 32 * 1024  # bytes; aiohttp buffers up to twice as many per connection
+_WORTH_A_CONNECTION = 4 * 1024 * 1024  # bytes of a body that is moved without being read
 _PARSED_INLINE = 64 * 1024  # bytes of JSON; more is parsed in a thread, off the loop
 MOST_JSON = 16 * 1024 * 1024
 
@@ -69,6 +72,15 @@ class Reply:
                     yield chunk
         except (aiohttp.ClientError, OSError, ValueError) as exc:
             raise StreamBroken("the executor's answer was cut short") from exc
+
+    def inflow(self, held: bytes) -> Inflow | None:
+        """The rest of the body where it comes in, behind *held*, which has been read of it.
+
+        None if `chunks` is as good: it leaves a connection that can be used again.
+        """
+        if self.length is None or self.length < _WORTH_A_CONNECTION:
+            return None
+        return SocketInflow.of(self._response, held)
 
     async def body(self, most: int) -> bytes:
         """The whole body; raise `ProtocolFault` if it is cut short or has over *most* bytes."""

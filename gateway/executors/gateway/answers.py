@@ -43,14 +43,16 @@ def file_body(reply: Reply, path: WorkspacePath, asked: int) -> Body:
     if reply.status == 304:
         return Body(entry_of(reply, path, None), _NOWHERE, 0, nothing())
     if reply.status == 200:
-        return Body(entry_of(reply, path, reply.length), 0, reply.length, reply.chunks())
+        return Body(
+            entry_of(reply, path, reply.length), 0, reply.length, reply.chunks(), reply.inflow
+        )
     part = _PART.fullmatch(header(reply, "Content-Range") or "")
     if part is None:
         raise strange("Content-Range")
     first, last, size = map(int, part.groups())
     if first != asked or not first <= last < size or reply.length != last - first + 1:
         raise strange("Content-Range")
-    return Body(entry_of(reply, path, size), first, reply.length, reply.chunks())
+    return Body(entry_of(reply, path, size), first, reply.length, reply.chunks(), reply.inflow)
 
 
 async def begin(stream: RemoteStream, body: Body) -> None:

@@ -157,7 +157,7 @@ class Backend:
         entry = Entry(path, Kind.FILE, size, _changed_ns(reply), mode=0)
         if declared.versions:
             entry = entry._replace(version=_strong_tag(reply))
-        return Body(entry, first, reply.length, reply.chunks())
+        return Body(entry, first, reply.length, reply.chunks(), reply.inflow)
 
     async def _json(self, operation: Operation, request: Request, path: WorkspacePath) -> object:
         async with self._asked(request, path, {}) as reply:
