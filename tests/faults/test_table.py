@@ -47,6 +47,7 @@ class Start:
     times: Times = PATIENT
 
 
+_ENDLESS = Times({**PATIENT.executor, "total": "3s"}, PATIENT.deadline_s)
 # What is sent of a large file before it falls silent has to come in time even on a busy machine.
 _SILENT = Times({**HASTY.executor, "connect": "1s", "first_byte": "1s"}, 4)
 
@@ -297,8 +298,9 @@ async def test_an_answer_that_breaks_without_a_local_copy_is_never_complete(
 @_rows(OVERSIZED)
 @each()
 async def test_too_much_is_refused_or_broken_and_never_complete(subject, operation, row, tmp_path):
-    async with staged(subject, tmp_path, row, times=HASTY) as stage:
-        answer = await answered(operation, stage.gateway, HASTY)
+    limits = {"limits": {"file": "8MB"}}
+    async with staged(subject, tmp_path, row, changes=limits, times=_ENDLESS) as stage:
+        answer = await answered(operation, stage.gateway)
 
     if answer.status in (413, 502):
         assert_refused(operation, answer, answer.status)
