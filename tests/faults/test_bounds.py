@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.executors.engines.rest import MOST_JSON
+from gateway.executors.engines.reply import MOST_JSON
 from tests import wire
 from tests.doubles import fault_proxy, faults
 from tests.faults.stage import FILES, OPERATIONS

@@ -159,7 +159,10 @@ class _Reader:
         return piece
 
     async def _next(self, position: int) -> bytes:
-        chunk = await anext(self._coming, b"")
+        try:
+            chunk = await self._coming.__anext__()
+        except StopAsyncIteration:
+            chunk = b""
         if not chunk and self._end is not None and position != self._end:
             raise StreamBroken("the executor's answer was cut short")
         return chunk

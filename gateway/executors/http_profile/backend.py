@@ -24,7 +24,8 @@ from gateway.domain.model import Entry, Kind
 from gateway.domain.paths import WorkspacePath
 from gateway.executors.base import Proof
 from gateway.executors.engines.remote_stream import Body
-from gateway.executors.engines.rest import Reply, RestEngine, refusal
+from gateway.executors.engines.reply import Reply
+from gateway.executors.engines.rest import RestEngine, refusal
 from gateway.executors.http_profile.answers import VERDICTS, children, content_of, entry_of
 from gateway.executors.http_profile.parts import part_of, range_header
 from gateway.executors.http_profile.pointer import MISSING, found
