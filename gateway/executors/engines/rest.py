@@ -108,7 +108,7 @@ class RestEngine:
                 return Reply(response)
             known = (refusals or {}).get(response.status, partial(refusal, response.status))
             raise known()
-        except GatewayError:
+        except BaseException:
             end(response)
             raise
 
