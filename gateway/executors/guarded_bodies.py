@@ -12,7 +12,7 @@ import structlog
 from gateway.domain.archives import Member
 from gateway.domain.errors import GatewayError, ProtocolFault, StreamBroken
 from gateway.domain.model import Entry
-from gateway.executors.streams import ArchiveStream, FileStream, Members, Walk
+from gateway.executors.streams import ArchiveStream, FileStream, Inflow, Members, Walk
 from gateway.executors.within import within
 
 log = structlog.get_logger()
@@ -72,6 +72,13 @@ class GuardedStream(FileStream):
             yield chunk
         if count is not None and allowed:
             raise StreamBroken(_SHORT)
+
+    def inflow(self, first: int, count: int) -> Inflow | None:
+        """The same bytes where they come in, unless they have been here before."""
+        if first + count <= len(self._head):
+            return None
+        coming = self._inner.inflow(first, count)
+        return None if coming is None else _GuardedInflow(coming, count, self._patience)
 
     def _counted(self, data: bytes, count: int) -> bytes:
         if len(data) > count:
@@ -184,6 +191,25 @@ class GuardedArchive(ArchiveStream):
         self.entries = inner.entries
         self.uncompressed = inner.uncompressed
         self.skipped = inner.skipped
+
+
+class _GuardedInflow(Inflow):
+    def __init__(self, inner: Inflow, count: int, patience: "_Patience") -> None:
+        self._inner = inner
+        self._count = count
+        self._patience = patience
+
+    def begun(self) -> bytes:
+        begun = self._inner.begun()
+        if len(begun) > self._count:
+            raise StreamBroken(_LONG)
+        return begun
+
+    async def take(self, pipe: int, most: int) -> int:
+        return await self._patience.wait(self._inner.take(pipe, most))
+
+    def close(self) -> None:
+        self._inner.close()
 
 
 class _Patience:

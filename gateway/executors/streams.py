@@ -85,6 +85,32 @@ class FileStream(ABC):
         None is for a file whose size is unknown: all there is, to the proof that it is all.
         """
 
+    def inflow(self, first: int, count: int) -> "Inflow | None":
+        """The same bytes for who sends them on as they are; None if only `chunks` has them.
+
+        It has to be closed, and nothing else may be read of the stream meanwhile.
+        """
+        return None
+
+
+class Inflow(ABC):
+    """Bytes that come in at a socket, moved by the kernel without being read here."""
+
+    @abstractmethod
+    def begun(self) -> bytes:
+        """Those that had been read already; to be asked for first, and once."""
+
+    @abstractmethod
+    async def take(self, pipe: int, most: int) -> int:
+        """Move the next bytes into *pipe*, an empty one's descriptor; return how many they are.
+
+        At least one, and at most so many; raise `StreamBroken` if there are no more.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Leave the socket alone."""
+
 
 class Walk(ABC):
     """A walk that has begun; iterate it once, for batches of entries that are never empty.

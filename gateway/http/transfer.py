@@ -1,22 +1,25 @@
-"""Moves the bytes of an open file to a client's socket, exactly as many as were promised."""
+"""Moves the bytes of a file to a client's socket, exactly as many as were promised."""
 
 import asyncio
+import fcntl
 import os
 from collections.abc import AsyncGenerator, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from time import monotonic
 
 from aiohttp import web
 
 from gateway.domain.errors import StreamBroken
-from gateway.executors.streams import FileStream
+from gateway.executors.streams import FileStream, Inflow
 from gateway.http.answers import COMMON_HEADERS
 from gateway.http.connection import is_last
 from gateway.http.context import EXCHANGE
 from gateway.http.pace import PACE_LIMITS, Pace
+from gateway.system.readiness import writable
 
 _TURN = 1 << 20  # bytes; neighbours get the loop between turns
 _GRAIN = 128 << 10
+_PIPE = 512 << 10  # bytes; of the usual 64 KiB the trips cost a third more than what they move
 _SPAN = 1 << 20  # bytes checked for being cached, and sent, at once
 
 
@@ -49,6 +52,7 @@ class Transfer:
         self._exchange = request[EXCHANGE]
         self._exchange.status = response.status
         self._exchange.first_byte_at = monotonic()
+        self._turn = 0
         self._pace = Pace(request[PACE_LIMITS], _transport(request))
 
     async def write(self, data: bytes) -> None:
@@ -62,30 +66,36 @@ class Transfer:
 
         None is for a file of unknown size: all there is.
         """
-        descriptor = stream.descriptor
-        if descriptor is None or count is None or self._request.secure:
-            chunks = stream.chunks(first, count)
-            try:
-                async for chunk in chunks:
-                    await self.write(chunk)
-            finally:
-                # Now, not when it is collected: what it reads from is closed meanwhile.
-                if isinstance(chunks, AsyncGenerator):
-                    await chunks.aclose()
-            return
-        await self._flush()
-        with _own_socket(self._request) as socket:
-            await self._sendfile(socket, descriptor, stream, first, count)
+        if count is None or self._request.secure:
+            await self._write_chunks(stream, first, count)
+        elif stream.descriptor is not None:
+            await self._flush()
+            with _own_socket(self._request) as socket:
+                await self._sendfile(socket, stream.descriptor, stream, first, count)
+        elif (inflow := stream.inflow(first, count)) is not None:
+            with closing(inflow):
+                await self._splice(inflow, count)
+        else:
+            await self._write_chunks(stream, first, count)
 
     async def end(self) -> web.StreamResponse:
         """Finish the response and return it."""
         await self._pace.wait(self._response.write_eof())
         return self._response
 
+    async def _write_chunks(self, stream: FileStream, first: int, count: int | None) -> None:
+        chunks = stream.chunks(first, count)
+        try:
+            async for chunk in chunks:
+                await self.write(chunk)
+        finally:
+            # Now, not when it is collected: what it reads from is closed meanwhile.
+            if isinstance(chunks, AsyncGenerator):
+                await chunks.aclose()
+
     async def _sendfile(
         self, socket: int, descriptor: int, stream: FileStream, first: int, count: int
     ) -> None:
-        turn = 0
         while count:
             span = min(count, _SPAN)
             if not _cached(descriptor, first, span):
@@ -94,18 +104,42 @@ class Transfer:
             try:
                 sent = os.sendfile(socket, descriptor, first, span)
             except BlockingIOError:
-                await self._pace.wait(_writable(socket))
+                await self._pace.wait(writable(socket))
                 continue
             if sent == 0:
                 raise StreamBroken("the file became shorter")
             first += sent
             count -= sent
-            turn += sent
-            self._pace.sent(sent)
-            self._exchange.bytes_sent += sent
-            if turn >= _TURN:
-                turn = 0
-                await asyncio.sleep(0)
+            await self._moved(sent)
+
+    async def _splice(self, inflow: Inflow, count: int) -> None:
+        """Send what has come already, and have the kernel move the rest by way of a pipe."""
+        begun = inflow.begun()
+        left = count - len(begun)
+        await self.write(begun)
+        del begun  # a slow reader's would be kept to the end
+        await self._flush()
+        with _own_socket(self._request) as socket, _pipe() as (outlet, inlet):
+            while left:
+                held = await inflow.take(inlet, left)
+                left -= held
+                while held:
+                    try:
+                        sent = os.splice(outlet, socket, held, flags=os.SPLICE_F_NONBLOCK)
+                    except BlockingIOError:
+                        await self._pace.wait(writable(socket))
+                        continue
+                    held -= sent
+                    await self._moved(sent)
+
+    async def _moved(self, count: int) -> None:
+        """Count what has gone to the socket, and now and then let the neighbours have the loop."""
+        self._pace.sent(count)
+        self._exchange.bytes_sent += count
+        self._turn += count
+        if self._turn >= _TURN:
+            self._turn = 0
+            await asyncio.sleep(0)
 
     async def _flush(self) -> None:
         """Wait until everything written so far has left aiohttp's and asyncio's buffers."""
@@ -144,16 +178,14 @@ def _own_socket(request: web.BaseRequest) -> Iterator[int]:
         os.close(socket)
 
 
-async def _writable(socket: int) -> None:
-    loop = asyncio.get_running_loop()
-    ready = loop.create_future()
-    loop.add_writer(socket, _settle, ready)
+@contextmanager
+def _pipe() -> Iterator[tuple[int, int]]:
+    """Where a pipe is read, and where it is written to."""
+    outlet, inlet = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     try:
-        await ready
+        with suppress(PermissionError):  # a user's pipes may not hold more than so much together
+            fcntl.fcntl(inlet, fcntl.F_SETPIPE_SZ, _PIPE)
+        yield outlet, inlet
     finally:
-        loop.remove_writer(socket)
-
-
-def _settle(ready: asyncio.Future[None]) -> None:
-    if not ready.done():
-        ready.set_result(None)
+        os.close(outlet)
+        os.close(inlet)

@@ -3,6 +3,7 @@
 import asyncio
 import zlib
 from collections.abc import Callable
+from functools import lru_cache
 
 from tests.doubles.fault_proxy import Answer, Exchange, Fault, honest
 
@@ -194,10 +195,17 @@ def swapped(old: bytes, new: bytes) -> Fault:
 
 def bomb(encoding: str, size: int) -> Fault:
     """Send *size* zeros, compressed, although nobody wanted that."""
-    wbits = {"gzip": 31, "deflate": 15}[encoding]
-    packer = zlib.compressobj(9, wbits=wbits)
-    packed = b"".join(packer.compress(bytes(1 << 20)) for _ in range(size >> 20)) + packer.flush()
-    return changed(lambda a: a.with_body(packed).with_header("Content-Encoding", encoding))
+
+    def packed(answer: Answer) -> Answer:
+        return answer.with_body(_zeros(encoding, size)).with_header("Content-Encoding", encoding)
+
+    return changed(packed)
+
+
+@lru_cache
+def _zeros(encoding: str, size: int) -> bytes:
+    packer = zlib.compressobj(9, wbits={"gzip": 31, "deflate": 15}[encoding])
+    return b"".join(packer.compress(bytes(1 << 20)) for _ in range(size >> 20)) + packer.flush()
 
 
 def at_first(fault: Fault, times: int = 1) -> Fault:

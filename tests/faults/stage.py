@@ -1,7 +1,7 @@
 """A gateway whose first executor has a faulty backend and whose second is the local directory."""
 
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +16,21 @@ from tests.faults.subjects import SUBJECTS, Subject
 from tests.gateways import Gateway, plant
 from tests.wire import Answer
 
-DEADLINE_S = 2.0
-TIMEOUT = {"connect": "200ms", "first_byte": "500ms", "idle": "500ms", "total": "3s"}
+
+@dataclass(frozen=True)
+class Times:
+    """The deadlines of the faulty executor, and that of the chain in seconds."""
+
+    executor: Mapping[str, str]
+    deadline_s: float
+
+
+HASTY = Times({"connect": "200ms", "first_byte": "500ms", "idle": "500ms", "total": "3s"}, 2)
+"""For faults that only a deadline ends."""
+
+PATIENT = Times({"connect": "5s", "first_byte": "10s", "idle": "10s", "total": "60s"}, 20)
+"""For all others: however busy the machine is, it is the fault that is noticed."""
+
 
 _SIZE = 3007  # no other number in an answer looks like it
 SMALL = random.Random(1).randbytes(_SIZE)
@@ -108,6 +121,7 @@ async def staged(
     url: str | None = None,
     local: bool = True,
     changes: dict[str, Any] | None = None,
+    times: Times = PATIENT,
 ) -> AsyncIterator[Stage]:
     """Start all of it; without *local* there is no session in the local directory.
 
@@ -115,7 +129,7 @@ async def staged(
     """
     remote_root, local_root = tmp / "remote", tmp / "local"
     for root in (remote_root, local_root):
-        root.mkdir()
+        root.mkdir(exist_ok=True)
     plant(remote_root / "s1", FILES)
     if local:
         plant(local_root / "s1", FILES)
@@ -127,10 +141,10 @@ async def staged(
             gateways.running(
                 local_root,
                 {
-                    "executors": {"remote": {**section, "timeout": TIMEOUT}},
+                    "executors": {"remote": {**section, "timeout": times.executor}},
                     "placement": {
                         "default": {"executor": "remote", "fallback": ["local"]},
-                        "deadline": f"{DEADLINE_S}s",
+                        "deadline": f"{times.deadline_s}s",
                     },
                     **(changes or {}),
                 },

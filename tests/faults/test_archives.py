@@ -35,7 +35,7 @@ from tests import gateways
 from tests.doubles import fault_proxy, faults, file_api
 from tests.doubles.fault_proxy import Answer, Fault
 from tests.faults import stage
-from tests.faults.stage import FILES, TIMEOUT
+from tests.faults.stage import FILES, HASTY
 from tests.faults.subjects import SUBJECTS, Subject
 from tests.gateways import plant
 from tests.unit.executors.engines.tars import END, Given, held, member, packed
@@ -55,7 +55,7 @@ class Packer:
         section = dict(self.subject.section(tmp, url))
         if self.more:
             (tmp / "profile.yaml").write_text(file_api.PROFILE + self.more)
-        return {**section, "timeout": TIMEOUT}
+        return {**section, "timeout": HASTY.executor}
 
 
 PACKERS = {

@@ -1,13 +1,14 @@
 """However much an executor sends, the gateway holds little of it."""
 
 import asyncio
+from pathlib import Path
 
 import pytest
 
-from gateway.executors.engines.rest import MOST_JSON
+from gateway.executors.engines.reply import MOST_JSON
 from tests import wire
 from tests.doubles import fault_proxy, faults
-from tests.faults.stage import FILES, OPERATIONS, TIMEOUT
+from tests.faults.stage import FILES, OPERATIONS
 from tests.faults.subjects import SUBJECTS
 from tests.gateways import AUTH, command, plant
 
@@ -15,6 +16,7 @@ _MB = 1 << 20
 _MOST_GROWTH = 24 * _MB
 # A profile's listing is one JSON text, held whole up to a bound: two of them at once.
 _MORE_GROWTH = {"http_profile": 2 * MOST_JSON}
+_TIMEOUT = {"connect": "2s", "first_byte": "2s", "idle": "1s", "total": "2s"}
 
 FAULTS = {
     "gzip bomb": faults.bomb("gzip", 1024 * _MB),
@@ -35,16 +37,22 @@ FAULTS = {
 }
 
 
+def forget_peak(pid: int) -> None:
+    """Begin anew with what it has now (proc_pid_clear_refs(5))."""
+    Path(f"/proc/{pid}/clear_refs").write_text("5")
+
+
 @pytest.mark.parametrize("subject", SUBJECTS.values(), ids=SUBJECTS.keys())
-@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS.keys())
-async def test_memory_stays_flat(subject, fault, tmp_path):
+async def test_memory_stays_flat(subject, tmp_path):
+    """One process meets all faults: starting it takes longer than most of them."""
     remote_root, local_root = tmp_path / "remote", tmp_path / "local"
     plant(remote_root / "s1", FILES)
     local_root.mkdir()
+    most = _MOST_GROWTH + _MORE_GROWTH.get(subject.name, 0)
     async with subject.backend(remote_root) as backend, fault_proxy.running(backend) as proxy:
         section = subject.section(tmp_path, f"http://127.0.0.1:{proxy.port}")
         changes = {
-            "executors": {"remote": {**section, "timeout": {**TIMEOUT, "first_byte": "2s"}}},
+            "executors": {"remote": {**section, "timeout": _TIMEOUT}},
             "placement": {"default": {"executor": "remote"}, "deadline": "9s"},
         }
         with command(tmp_path, local_root, changes) as process:
@@ -56,11 +64,12 @@ async def test_memory_stays_flat(subject, fault, tmp_path):
 
             for name in ("big", "list", "sdk"):
                 assert OPERATIONS[name].is_exact(await ask(name))
-            before = process.peak()
-            proxy.fault = fault
-            answers = await asyncio.gather(*(ask(name) for name in ("big", "list", "tree", "sdk")))
+            for title, fault in FAULTS.items():
+                forget_peak(process.popen.pid)
+                before = process.peak()
+                proxy.fault = fault
+                answers = await asyncio.gather(*map(ask, ("big", "list", "tree", "sdk")))
 
-            assert process.peak() - before < _MOST_GROWTH + _MORE_GROWTH.get(subject.name, 0)
-
-    for answer in answers:
-        assert answer.status in (404, 413, 502) or not answer.complete
+                assert process.peak() - before < most, title
+                for answer in answers:
+                    assert answer.status in (404, 413, 502) or not answer.complete, title

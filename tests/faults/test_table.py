@@ -9,7 +9,7 @@ import pytest
 
 from tests.doubles import fault_proxy, faults
 from tests.doubles.fault_proxy import Fault
-from tests.faults.stage import BIG, DEADLINE_S, OPERATIONS, each, is_error, staged
+from tests.faults.stage import BIG, HASTY, OPERATIONS, PATIENT, Times, each, is_error, staged
 from tests.faults.subjects import Subject
 
 
@@ -22,6 +22,7 @@ class Head:
     fault: Fault
     code: str
     otherwise: Mapping[str, str] = field(default_factory=dict)
+    times: Times = PATIENT
 
     def code_of(self, subject: Subject) -> str:
         return self.otherwise.get(subject.name, self.code)
@@ -35,6 +36,20 @@ class Body:
 
     fault: Fault
     framing: str = "length"
+    times: Times = PATIENT
+
+
+@dataclass(frozen=True)
+class Start:
+    """The answer breaks behind its head, and before anything of it: the fallback serves all."""
+
+    fault: Fault
+    times: Times = PATIENT
+
+
+_ENDLESS = Times({**PATIENT.executor, "total": "3s"}, PATIENT.deadline_s)
+# What is sent of a large file before it falls silent has to come in time even on a busy machine.
+_SILENT = Times({**HASTY.executor, "connect": "1s", "first_byte": "1s"}, 4)
 
 
 def _chunks(data: bytes) -> bytes:
@@ -43,8 +58,8 @@ def _chunks(data: bytes) -> bytes:
 
 
 HEADS: dict[str, Head] = {
-    "accepts and is silent": Head(faults.silent, "timeout"),
-    "first byte late": Head(faults.late(0.8), "timeout"),
+    "accepts and is silent": Head(faults.silent, "timeout", times=HASTY),
+    "first byte late": Head(faults.late(0.8), "timeout", times=HASTY),
     "reset instead of an answer": Head(faults.reset, "unavailable"),
     "hangs up instead of an answer": Head(faults.hang_up, "unavailable"),
     "half a head": Head(faults.raw(b"HTTP/1.1 200 OK\r\nContent-Le"), "unavailable"),
@@ -108,7 +123,7 @@ BODIES: dict[str, Body] = {
     "reset": Body(faults.cut(0.5, by_reset=True)),
     "hangs up": Body(faults.cut(0.5, by_reset=False)),
     "one byte short": Body(faults.cut(0.99999, by_reset=False)),
-    "falls silent": Body(faults.stalled(0.5)),
+    "falls silent": Body(faults.stalled(0.5), times=_SILENT),
     "length too long": Body(faults.length(lambda n: n + 1)),
     "chunks without an end": Body(faults.chunked(_chunks), "chunks"),
     "chunk cut": Body(faults.chunked(lambda body: _chunks(body)[: len(body) // 2]), "chunks"),
@@ -117,18 +132,16 @@ BODIES: dict[str, Body] = {
     ),
 }
 
-STARTS: dict[str, Fault] = {
-    "reset behind the head": faults.cut(0, by_reset=True),
-    "a byte a second": faults.drip(1),
-    "twenty bytes a second": faults.drip(0.05),
-    "length zero": faults.length(lambda n: 0),
-    "length beyond 64 bits": faults.length(lambda n: 2**64 + 5),
-    "chunk size no number": faults.chunked(lambda body: b"zz\r\n" + body),
-    "chunk size negative": faults.chunked(lambda body: b"-5\r\n" + body),
-    "chunk size beyond 64 bits": faults.chunked(lambda body: b"f" * 17 + b"\r\n" + body),
+STARTS: dict[str, Start] = {
+    "reset behind the head": Start(faults.cut(0, by_reset=True)),
+    "a byte a second": Start(faults.drip(1), HASTY),
+    "twenty bytes a second": Start(faults.drip(0.05), HASTY),
+    "length zero": Start(faults.length(lambda n: 0)),
+    "length beyond 64 bits": Start(faults.length(lambda n: 2**64 + 5)),
+    "chunk size no number": Start(faults.chunked(lambda body: b"zz\r\n" + body)),
+    "chunk size negative": Start(faults.chunked(lambda body: b"-5\r\n" + body)),
+    "chunk size beyond 64 bits": Start(faults.chunked(lambda body: b"f" * 17 + b"\r\n" + body)),
 }
-"""The answer breaks behind its head, and before anything of it: the fallback serves all."""
-
 OVERSIZED: dict[str, Fault] = {
     "chunks without end": faults.endless_chunks(),
     "chunks of blanks without end": faults.endless_chunks(b" " * 65536),
@@ -153,12 +166,13 @@ class Connection:
     place: Callable[[], AbstractContextManager[int]]
     code: str
     host: str = "127.0.0.1"
+    times: Times = PATIENT
 
 
 CONNECTIONS = {
     "refused": Connection(fault_proxy.refusing, "unreachable"),
     "no such host": Connection(fault_proxy.refusing, "unreachable", "nowhere.invalid"),
-    "black hole": Connection(fault_proxy.black_hole, "timeout"),
+    "black hole": Connection(fault_proxy.black_hole, "timeout", times=HASTY),
 }
 
 HARMLESS: dict[str, Fault] = {
@@ -174,12 +188,12 @@ def _rows(rows):
     return pytest.mark.parametrize("row", rows.values(), ids=rows.keys())
 
 
-async def answered(operation, gateway):
+async def answered(operation, gateway, times=PATIENT):
     """The answer, which came within the deadline."""
     began = time.monotonic()
     answer = await operation.ask(gateway)
     took = time.monotonic() - began
-    assert took < DEADLINE_S + 0.5, f"it took {took:.2f} s"
+    assert took < times.deadline_s + 0.5, f"it took {took:.2f} s"
     return answer
 
 
@@ -199,8 +213,10 @@ def assert_refused(operation, answer, status=502):
 @each()
 async def test_without_a_connection_the_fallback_serves(subject, operation, row, tmp_path):
     with row.place() as port:
-        async with staged(subject, tmp_path, url=f"http://{row.host}:{port}") as stage:
-            answer = await answered(operation, stage.gateway)
+        async with staged(
+            subject, tmp_path, url=f"http://{row.host}:{port}", times=row.times
+        ) as stage:
+            answer = await answered(operation, stage.gateway, row.times)
 
     assert_from_fallback(operation, answer, row.code)
 
@@ -210,8 +226,8 @@ async def test_without_a_connection_the_fallback_serves(subject, operation, row,
 async def test_without_a_connection_or_a_local_copy_it_is_502(subject, operation, row, tmp_path):
     with row.place() as port:
         url = f"http://{row.host}:{port}"
-        async with staged(subject, tmp_path, url=url, local=False) as stage:
-            answer = await answered(operation, stage.gateway)
+        async with staged(subject, tmp_path, url=url, local=False, times=row.times) as stage:
+            answer = await answered(operation, stage.gateway, row.times)
 
     assert_refused(operation, answer)
 
@@ -219,8 +235,8 @@ async def test_without_a_connection_or_a_local_copy_it_is_502(subject, operation
 @_rows(HEADS)
 @each()
 async def test_an_answer_that_is_none_is_served_by_the_fallback(subject, operation, row, tmp_path):
-    async with staged(subject, tmp_path, row.fault) as stage:
-        answer = await answered(operation, stage.gateway)
+    async with staged(subject, tmp_path, row.fault, times=row.times) as stage:
+        answer = await answered(operation, stage.gateway, row.times)
 
     assert_from_fallback(operation, answer, row.code_of(subject))
 
@@ -230,8 +246,8 @@ async def test_an_answer_that_is_none_is_served_by_the_fallback(subject, operati
 async def test_an_answer_that_is_none_without_a_local_copy_is_502(
     subject, operation, row, tmp_path
 ):
-    async with staged(subject, tmp_path, row.fault, local=False) as stage:
-        answer = await answered(operation, stage.gateway)
+    async with staged(subject, tmp_path, row.fault, local=False, times=row.times) as stage:
+        answer = await answered(operation, stage.gateway, row.times)
 
     assert_refused(operation, answer, 404 if row.code_of(subject) == "gone" else 502)
 
@@ -241,8 +257,8 @@ async def test_an_answer_that_is_none_without_a_local_copy_is_502(
 async def test_an_answer_without_a_first_byte_is_served_by_the_fallback(
     subject, operation, row, tmp_path
 ):
-    async with staged(subject, tmp_path, row) as stage:
-        answer = await answered(operation, stage.gateway)
+    async with staged(subject, tmp_path, row.fault, times=row.times) as stage:
+        answer = await answered(operation, stage.gateway, row.times)
 
     assert operation.is_exact(answer)
     assert answer.header("X-Workspace-Source") == "local"
@@ -264,8 +280,8 @@ async def test_an_answer_without_a_first_byte_or_a_local_copy_is_502(
 async def test_an_answer_that_breaks_is_served_by_the_fallback_or_visibly_broken(
     subject, operation, row, tmp_path
 ):
-    async with staged(subject, tmp_path, row.fault) as stage:
-        answer = await answered(operation, stage.gateway)
+    async with staged(subject, tmp_path, row.fault, times=row.times) as stage:
+        answer = await answered(operation, stage.gateway, row.times)
 
     if operation is OPERATIONS["big"] and row.framing in subject.streams:
         assert answer.status == 200
@@ -281,8 +297,8 @@ async def test_an_answer_that_breaks_is_served_by_the_fallback_or_visibly_broken
 async def test_an_answer_that_breaks_without_a_local_copy_is_never_complete(
     subject, operation, row, tmp_path
 ):
-    async with staged(subject, tmp_path, row.fault, local=False) as stage:
-        answer = await answered(operation, stage.gateway)
+    async with staged(subject, tmp_path, row.fault, local=False, times=row.times) as stage:
+        answer = await answered(operation, stage.gateway, row.times)
 
     if answer.status == 502:
         assert_refused(operation, answer)
@@ -293,7 +309,8 @@ async def test_an_answer_that_breaks_without_a_local_copy_is_never_complete(
 @_rows(OVERSIZED)
 @each()
 async def test_too_much_is_refused_or_broken_and_never_complete(subject, operation, row, tmp_path):
-    async with staged(subject, tmp_path, row) as stage:
+    limits = {"limits": {"file": "8MB"}}
+    async with staged(subject, tmp_path, row, changes=limits, times=_ENDLESS) as stage:
         answer = await answered(operation, stage.gateway)
 
     if answer.status in (413, 502):

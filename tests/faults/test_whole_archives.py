@@ -26,8 +26,10 @@ from tests.faults.test_table import (
     HEADS,
     OVERSIZED,
     STARTS,
+    Body,
     Connection,
     Head,
+    Start,
     assert_from_fallback,
     assert_refused,
 )
@@ -43,8 +45,8 @@ OTHERWISE = {"404 of somebody else": "unsupported"}  # as a gateway that is olde
 
 
 # A file's beginning has to come in its time; what is being made may come in drops.
-DRIPS = {name: fault for name, fault in STARTS.items() if "second" in name}
-BROKEN = {**{name: row.fault for name, row in BODIES.items()}, **DRIPS}
+DRIPS = {name: row for name, row in STARTS.items() if "second" in name}
+BROKEN: dict[str, Body | Start] = {**BODIES, **DRIPS}
 TARGET = "/api/v1/sessions/s1/archive?stored=true"
 
 
@@ -91,7 +93,7 @@ async def test_without_a_connection_the_fallback_makes_it(
 ) -> None:
     row: Connection = CONNECTIONS[name]
     with row.place() as port:
-        async with staged(tmp_path, url=f"http://{row.host}:{port}") as stage:
+        async with staged(tmp_path, url=f"http://{row.host}:{port}", times=row.times) as stage:
             answer = await archive.ask(stage)
 
     assert_from_fallback(archive, answer, row.code)
@@ -102,7 +104,7 @@ async def test_an_answer_that_is_none_is_made_up_for_by_the_fallback(
     name: str, tmp_path: Path
 ) -> None:
     row: Head = HEADS[name]
-    async with staged(tmp_path, row.fault) as stage:
+    async with staged(tmp_path, row.fault, times=row.times) as stage:
         answer = await GET.ask(stage)
 
     assert_from_fallback(GET, answer, OTHERWISE.get(name, row.code))
@@ -122,7 +124,8 @@ async def test_an_answer_that_is_none_without_a_local_copy_is_502(
 async def test_an_archive_without_a_first_byte_is_made_by_the_fallback(
     name: str, tmp_path: Path
 ) -> None:
-    async with staged(tmp_path, STARTS[name]) as stage:
+    row = STARTS[name]
+    async with staged(tmp_path, row.fault, times=row.times) as stage:
         answer = await GET.ask(stage)
 
     assert GET.is_exact(answer)
@@ -131,7 +134,8 @@ async def test_an_archive_without_a_first_byte_is_made_by_the_fallback(
 
 @rows(BROKEN)
 async def test_an_archive_that_breaks_is_visibly_broken(name: str, tmp_path: Path) -> None:
-    async with staged(tmp_path, BROKEN[name]) as stage:
+    row = BROKEN[name]
+    async with staged(tmp_path, row.fault, times=row.times) as stage:
         answer = await GET.ask(stage)
 
     assert answer.header("X-Workspace-Source") == "remote"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from gateway.domain.errors import GatewayError, StreamBroken
 from gateway.domain.model import Entry
-from gateway.executors.streams import FileStream
+from gateway.executors.streams import FileStream, Inflow
 
 _SHORT = "the file is shorter than it was said to be"
 
@@ -15,13 +15,15 @@ _SHORT = "the file is shorter than it was said to be"
 class Body:
     """What a backend sends of a file: *count* bytes from *first*, None if it does not say.
 
-    *entry* is of the file as this answer knows it.
+    *entry* is of the file as this answer knows it. *inflow* gives the rest of *chunks*, behind what
+    has been read of them, where it comes in; None if it cannot be had there.
     """
 
     entry: Entry
     first: int
     count: int | None
     chunks: AsyncIterator[bytes]
+    inflow: Callable[[bytes], Inflow | None] = lambda held: None
 
 
 Fetch = Callable[[int, int | None], AbstractAsyncContextManager[Body]]
@@ -81,6 +83,13 @@ class RemoteStream(FileStream):
             left = None if left is None else left - len(piece)
             yield piece
 
+    def inflow(self, first: int, count: int) -> Inflow | None:
+        """The same where it comes in, if the answer stands there and brings nothing else."""
+        reader = self._reader
+        if reader.position != first or not reader.ends_at(first + count):
+            return None
+        return reader.hand_over()
+
     @asynccontextmanager
     async def _asked(self, first: int, count: int | None) -> AsyncIterator["_Reader"]:
         async with AsyncExitStack() as stack:
@@ -100,6 +109,7 @@ class _Reader:
         self.position = body.first
         self._held = b""
         self._coming = body.chunks
+        self._inflow = body.inflow
         self._end = None if body.count is None else body.first + body.count
 
     def reaches(self, first: int, *, skipping: bool) -> bool:
@@ -110,6 +120,17 @@ class _Reader:
     def covers(self, first: int, count: int | None) -> bool:
         """Whether the answer goes as far as that, or does not say how far it goes."""
         return self._end is None or count is None or first + count <= self._end
+
+    def ends_at(self, position: int) -> bool:
+        """Whether the answer is known to go exactly as far as that."""
+        return self._end == position
+
+    def hand_over(self) -> Inflow | None:
+        """All that the answer still brings, where it comes in; then it is at its end here."""
+        inflow = self._inflow(self._held)
+        if inflow is not None and self._end is not None:
+            self.position, self._held = self._end, b""
+        return inflow
 
     async def peek(self, count: int) -> bytes:
         """The next *count* bytes, fewer if the answer ends; they are still to be taken."""
@@ -138,7 +159,10 @@ class _Reader:
         return piece
 
     async def _next(self, position: int) -> bytes:
-        chunk = await anext(self._coming, b"")
+        try:
+            chunk = await self._coming.__anext__()
+        except StopAsyncIteration:
+            chunk = b""
         if not chunk and self._end is not None and position != self._end:
             raise StreamBroken("the executor's answer was cut short")
         return chunk

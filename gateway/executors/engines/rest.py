@@ -1,35 +1,32 @@
 """Asks one HTTP backend, and believes nothing of its answers that it has not checked."""
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 import aiohttp
 import orjson
-from pydantic import TypeAdapter, ValidationError
 from yarl import URL
 
 from gateway.domain.errors import (
     AuthRejected,
     GatewayError,
     ProtocolFault,
-    StreamBroken,
     TimedOut,
     Unavailable,
     Unreachable,
 )
 from gateway.executors.engines.answering import bound_answers
 from gateway.executors.engines.connecting import RemoteConfig, connector
+from gateway.executors.engines.reply import Reply, end
 from gateway.telemetry.correlation import REQUEST_ID, TRACEPARENT
 
-T = TypeVar("T")
-
 _READ_BUFFER = 32 * 1024  # bytes; aiohttp buffers up to twice as many per connection
-_PARSED_INLINE = 64 * 1024  # bytes of JSON; more is parsed in a thread, off the loop
-MOST_JSON = 16 * 1024 * 1024
+
+Refusals = Mapping[int, Callable[[], GatewayError]]
+"""Statuses that a backend's protocol gives a meaning of their own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,67 +44,8 @@ class Ask:
     body: object = None
 
 
-class Reply:
-    """An answer whose head has come."""
-
-    def __init__(self, response: aiohttp.ClientResponse) -> None:
-        self._response = response
-        self.status = response.status
-        self.headers = response.headers
-        self.length = _length(response)
-
-    @property
-    def content_type(self) -> str:
-        """The media type without parameters, in lower case; empty if it is not told."""
-        return self.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-
-    async def chunks(self) -> AsyncIterator[bytes]:
-        """Yield the body; raise `StreamBroken` unless it is as long as it was said to be."""
-        try:
-            async for chunk in self._response.content.iter_any():
-                if chunk:
-                    yield chunk
-        except (aiohttp.ClientError, OSError, ValueError) as exc:
-            raise StreamBroken("the executor's answer was cut short") from exc
-
-    async def body(self, most: int) -> bytes:
-        """The whole body; raise `ProtocolFault` if it is cut short or has over *most* bytes."""
-        if self.length is not None and self.length > most:
-            raise ProtocolFault("the executor's answer is too large")
-        pieces, total = [], 0
-        try:
-            async for chunk in self.chunks():
-                total += len(chunk)
-                if total > most:
-                    raise ProtocolFault("the executor's answer is too large")
-                pieces.append(chunk)
-        except StreamBroken as exc:
-            raise ProtocolFault(str(exc)) from exc
-        return b"".join(pieces)
-
-    async def json(self, form: TypeAdapter[T], most: int = MOST_JSON) -> T:
-        """The body as JSON of that *form*; raise `ProtocolFault` if it is not."""
-        if self.content_type not in ("application/json", "application/problem+json"):
-            raise ProtocolFault("the executor's answer is not JSON")
-        body = await self.body(most)
-        try:
-            if len(body) <= _PARSED_INLINE:
-                return form.validate_json(body)
-            return await asyncio.to_thread(form.validate_json, body)
-        except ValidationError as exc:
-            # Not the exception's own text: it shows what the backend sent.
-            first = exc.errors(include_url=False, include_input=False, include_context=False)[0]
-            where = ".".join(map(str, first["loc"]))
-            raise ProtocolFault("the executor's answer has an unexpected form") from ValueError(
-                f"{where}: {first['type']}"[:200]
-            )
-
-
 class RestEngine:
-    """The connections to one backend, and how its answers become verdicts.
-
-    *refusals* are statuses that this backend's protocol gives a meaning of their own.
-    """
+    """The connections to one backend, and how its answers become verdicts."""
 
     def __init__(
         self, session: aiohttp.ClientSession, base: URL, headers: Mapping[str, str]
@@ -148,12 +86,17 @@ class RestEngine:
 
     @asynccontextmanager
     async def ask(
-        self,
-        ask: Ask,
-        expected: Collection[int] = (200,),
-        refusals: Mapping[int, Callable[[], GatewayError]] | None = None,
+        self, ask: Ask, expected: Collection[int] = (200,), refusals: Refusals | None = None
     ) -> AsyncIterator[Reply]:
-        """Send *ask* and yield the answer once its head is there, if its status is *expected*.
+        """Yield what `reply` gives, as long as it is needed."""
+        with closing(await self.reply(ask, expected, refusals)) as reply:
+            yield reply
+
+    async def reply(
+        self, ask: Ask, expected: Collection[int] = (200,), refusals: Refusals | None = None
+    ) -> Reply:
+        """Send *ask*; return the answer, to be closed, once its head is there with an *expected*
+        status.
 
         Raises what *refusals* has for another status, `AuthRejected` for 401 and 403,
         `Unavailable` for 429 and 5xx, `Unreachable`, `TimedOut`, and `ProtocolFault` for all
@@ -161,12 +104,13 @@ class RestEngine:
         """
         response = await self._response(ask)
         try:
-            if response.status not in expected:
-                known = (refusals or {}).get(response.status, partial(refusal, response.status))
-                raise known()
-            yield Reply(response)
-        finally:
-            response.close() if not response.content.at_eof() else response.release()
+            if response.status in expected:
+                return Reply(response)
+            known = (refusals or {}).get(response.status, partial(refusal, response.status))
+            raise known()
+        except BaseException:
+            end(response)
+            raise
 
     async def _response(self, ask: Ask) -> aiohttp.ClientResponse:
         query = URL.build(query=ask.query).raw_query_string if ask.query else ""
@@ -209,21 +153,6 @@ def refusal(status: int) -> GatewayError:
         error = ProtocolFault("the executor's answer was not understood")
     error.__cause__ = cause
     return error
-
-
-def _length(response: aiohttp.ClientResponse) -> int | None:
-    """How long the body will be; raise `ProtocolFault` if nothing tells where it ends."""
-    headers = response.headers
-    if headers.get("Content-Encoding", "identity").lower() != "identity":
-        raise ProtocolFault("the executor compresses although it was asked not to")
-    lengths = headers.getall("Content-Length", [])
-    if headers.get("Transfer-Encoding", "").lower() == "chunked":
-        return None
-    if response.status in (204, 304) or response.method == "HEAD":
-        return 0
-    if len(lengths) != 1 or not (lengths[0].isascii() and lengths[0].isdigit()):
-        raise ProtocolFault("the executor's answer does not say how long it is")
-    return int(lengths[0])
 
 
 def _correlation() -> dict[str, str]:

@@ -27,7 +27,8 @@ from gateway.domain.errors import (
 )
 from gateway.domain.model import Entry, Kind
 from gateway.domain.paths import WorkspacePath
-from gateway.executors.engines.rest import Ask, Reply, RestEngine
+from gateway.executors.engines.reply import Reply
+from gateway.executors.engines.rest import Ask, RestEngine
 from gateway.executors.firecracker.names import checked_name, encoded, spelled
 from gateway.executors.firecracker.pages import MOST_ENTRIES, Page, parse, seen_from
 from gateway.executors.firecracker.verdicts import GONE, NO_DIRECTORY, NOT_FOUND, verdict

@@ -22,7 +22,8 @@ from gateway.executors.base import (
     Proof,
 )
 from gateway.executors.engines.connecting import RemoteConfig
-from gateway.executors.engines.rest import Reply, RestEngine
+from gateway.executors.engines.reply import Reply
+from gateway.executors.engines.rest import RestEngine
 from gateway.executors.engines.spooled import Room, Spool, SpooledFile
 from gateway.executors.engines.tar_stream import TarStream
 from gateway.executors.engines.tar_tree import Place

@@ -5,7 +5,7 @@ from typing import Final
 
 from gateway.domain.errors import NotADirectory, ProtocolFault, Unsupported
 from gateway.domain.paths import WorkspacePath
-from gateway.executors.engines.rest import Reply
+from gateway.executors.engines.reply import Reply
 from gateway.executors.firecracker.envelope import Envelope
 from gateway.executors.firecracker.names import encoded
 from gateway.executors.firecracker.verdicts import NO_DIRECTORY, verdict

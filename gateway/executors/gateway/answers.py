@@ -2,14 +2,16 @@
 
 import re
 from collections.abc import AsyncIterator, Collection, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from gateway.domain.errors import ProtocolFault, StreamBroken
 from gateway.domain.model import Entry, Kind
 from gateway.domain.paths import WorkspacePath
 from gateway.executors.engines.remote_stream import Body, RemoteStream
-from gateway.executors.engines.rest import Ask, Reply, RestEngine
+from gateway.executors.engines.reply import Reply
+from gateway.executors.engines.rest import Ask, RestEngine
 from gateway.executors.gateway.refusals import REFUSALS, Refusals, refusal
 
 LONGEST_TARGET = 15 * 1024  # bytes; a gateway refuses request lines of more than 16 KiB
@@ -28,11 +30,23 @@ async def answered(
     expected: Collection[int] = (200,),
     refusals: Refusals = REFUSALS,
 ) -> AsyncIterator[Reply]:
-    """Yield the answer if its status is *expected*; else raise what it stands for."""
-    async with engine.ask(ask, {*expected, *(status for status, _ in refusals)}) as reply:
-        if reply.status not in expected:
-            raise await refusal(reply, refusals)
+    """Yield what `answer` gives, as long as it is needed."""
+    with closing(await answer(engine, ask, expected, refusals)) as reply:
         yield reply
+
+
+async def answer(
+    engine: RestEngine,
+    ask: Ask,
+    expected: Collection[int] = (200,),
+    refusals: Refusals = REFUSALS,
+) -> Reply:
+    """The answer, to be closed, if its status is *expected*; else raise what it stands for."""
+    reply = await engine.reply(ask, {*expected, *(status for status, _ in refusals)})
+    if reply.status in expected:
+        return reply
+    with closing(reply):
+        raise await refusal(reply, refusals)
 
 
 def file_body(reply: Reply, path: WorkspacePath, asked: int) -> Body:
@@ -43,14 +57,16 @@ def file_body(reply: Reply, path: WorkspacePath, asked: int) -> Body:
     if reply.status == 304:
         return Body(entry_of(reply, path, None), _NOWHERE, 0, nothing())
     if reply.status == 200:
-        return Body(entry_of(reply, path, reply.length), 0, reply.length, reply.chunks())
+        return Body(
+            entry_of(reply, path, reply.length), 0, reply.length, reply.chunks(), reply.inflow
+        )
     part = _PART.fullmatch(header(reply, "Content-Range") or "")
     if part is None:
         raise strange("Content-Range")
     first, last, size = map(int, part.groups())
     if first != asked or not first <= last < size or reply.length != last - first + 1:
         raise strange("Content-Range")
-    return Body(entry_of(reply, path, size), first, reply.length, reply.chunks())
+    return Body(entry_of(reply, path, size), first, reply.length, reply.chunks(), reply.inflow)
 
 
 async def begin(stream: RemoteStream, body: Body) -> None:
@@ -87,8 +103,11 @@ def _version(reply: Reply) -> str | None:
 
 def _mtime_ns(reply: Reply) -> int | None:
     text = header(reply, "Last-Modified")
-    if text is None:
-        return None
+    return None if text is None else _moment_ns(text)
+
+
+@lru_cache(4096)
+def _moment_ns(text: str) -> int:
     try:
         moment = datetime.strptime(text, _DATE).replace(tzinfo=UTC)
     except ValueError:

@@ -11,7 +11,8 @@ from gateway.domain.errors import TooLarge, Unsupported
 from gateway.domain.model import Entry, Kind
 from gateway.domain.paths import WorkspacePath
 from gateway.executors.engines.remote_stream import Body, RemoteStream
-from gateway.executors.engines.rest import Ask, Reply, RestEngine
+from gateway.executors.engines.reply import Reply
+from gateway.executors.engines.rest import Ask, RestEngine
 from gateway.executors.gateway.answers import (
     LONGEST_TARGET,
     answered,

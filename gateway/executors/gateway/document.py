@@ -9,7 +9,7 @@ from pydantic import AwareDatetime, ConfigDict, Field, TypeAdapter, ValidationEr
 
 from gateway.domain.errors import ProtocolFault
 from gateway.domain.model import Kind
-from gateway.executors.engines.rest import Reply
+from gateway.executors.engines.reply import Reply
 
 ROWS = 64  # in one batch: what is checked in one turn of the loop
 

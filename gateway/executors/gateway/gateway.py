@@ -5,11 +5,12 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import (
     AbstractAsyncContextManager,
     AsyncExitStack,
-    aclosing,
     asynccontextmanager,
+    closing,
     suppress,
 )
 from functools import partial
+from types import TracebackType
 from typing import ClassVar, Literal, Self
 from urllib.parse import quote
 
@@ -29,8 +30,16 @@ from gateway.domain.paths import WorkspacePath
 from gateway.executors.base import Archives, Capabilities, Health, Links, Plugin, Proof, Sandbox
 from gateway.executors.engines.connecting import RemoteConfig
 from gateway.executors.engines.remote_stream import Body, RemoteStream
-from gateway.executors.engines.rest import Ask, Reply, RestEngine
-from gateway.executors.gateway.answers import LONGEST_TARGET, answered, begin, file_body, span
+from gateway.executors.engines.reply import Reply
+from gateway.executors.engines.rest import Ask, RestEngine
+from gateway.executors.gateway.answers import (
+    LONGEST_TARGET,
+    answer,
+    answered,
+    begin,
+    file_body,
+    span,
+)
 from gateway.executors.gateway.archive import GatewayArchive
 from gateway.executors.gateway.listing import GatewayWalk
 from gateway.executors.streams import EVERYTHING, FileStream, Packed, Selection, Walk, Wanted
@@ -88,22 +97,11 @@ class Gateway(Plugin):
             code = exc.code if isinstance(exc, Outage) else ProtocolFault.code
             return Health(ready=False, details={"reason": code})
 
-    @asynccontextmanager
-    async def open(
+    def open(
         self, workspace: str, path: WorkspacePath, wanted: Wanted = EVERYTHING
-    ) -> AsyncIterator[FileStream]:
+    ) -> AbstractAsyncContextManager[FileStream]:
         """Open the regular file at *path*; a link on the way is followed if it stays inside."""
-        if not path.parts:  # the routes have no way to ask for the root's bytes
-            async with answered(self._engine, Ask("GET", _files(workspace), [("limit", "1")])):
-                raise NotAFile("not a file")
-        file = _File(self._engine, workspace, path)
-        async with AsyncExitStack() as stack:
-            body = await stack.enter_async_context(file.first(wanted))
-            fetch = partial(file.later, version=body.entry.version)
-            stream = RemoteStream(self.name, body, fetch, seekable=True)
-            await stack.enter_async_context(aclosing(stream))
-            await begin(stream, body)
-            yield stream
+        return _Opening(self.name, self._engine, workspace, path, wanted)
 
     @asynccontextmanager
     async def walk(
@@ -155,6 +153,49 @@ class Gateway(Plugin):
             return sandbox.session_id
 
 
+class _Opening(AbstractAsyncContextManager[FileStream]):
+    """The file at *path* over there, from the answer on that brings what is *wanted* of it."""
+
+    # Not a generator: the loop keeps a list of those, which costs as much as reading the answer.
+
+    def __init__(
+        self, source: str, engine: RestEngine, workspace: str, path: WorkspacePath, wanted: Wanted
+    ) -> None:
+        self._source = source
+        self._engine = engine
+        self._workspace = workspace
+        self._path = path
+        self._wanted = wanted
+
+    async def __aenter__(self) -> FileStream:
+        if not self._path.parts:  # the routes have no way to ask for the root's bytes
+            root = Ask("GET", _files(self._workspace), [("limit", "1")])
+            (await answer(self._engine, root)).close()
+            raise NotAFile("not a file")
+        file = _File(self._engine, self._workspace, self._path)
+        self._reply, asked = await file.first(self._wanted)
+        try:
+            body = file_body(self._reply, self._path, asked)
+            later = partial(file.later, version=body.entry.version)
+            self._stream = RemoteStream(self._source, body, later, seekable=True)
+            await begin(self._stream, body)
+        except BaseException:
+            self._reply.close()
+            raise
+        return self._stream
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        exc: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            await self._stream.aclose()
+        finally:
+            self._reply.close()
+
+
 class _File:
     """The file at *path* over there, in parts; raise `Unsupported` if it cannot be named."""
 
@@ -165,17 +206,16 @@ class _File:
         if len(self._target) > LONGEST_TARGET:
             raise Unsupported("the path is too long for its executor")
 
-    @asynccontextmanager
-    async def first(self, wanted: Wanted) -> AsyncIterator[Body]:
-        """What is *wanted*, or all of the file if that lies behind its end."""
+    async def first(self, wanted: Wanted) -> tuple[Reply, int]:
+        """The answer with what is *wanted*, or with all of the file if that lies behind its end;
+        and the position that was asked for.
+        """
         unless = {} if wanted.unless is None else {"If-None-Match": f'"{wanted.unless}"'}
-        async with AsyncExitStack() as stack:
-            wish = self._part(wanted.first, wanted.count, unless)
-            body = await stack.enter_async_context(wish)
-            if body is None:
-                body = await stack.enter_async_context(self._part(0, None, unless))
-                assert body is not None
-            yield body
+        reply = await self._reply(wanted.first, wanted.count, unless)
+        if reply.status != 416:
+            return reply, wanted.first
+        reply.close()
+        return await self._reply(0, None, unless), 0
 
     @asynccontextmanager
     async def later(
@@ -183,16 +223,13 @@ class _File:
     ) -> AsyncIterator[Body]:
         """*count* bytes from *first*, None: all that follow; of that version, if it has one."""
         same = {} if version is None else {"If-Match": f'"{version}"'}
-        async with self._part(first, count, same) as body:
-            if body is None:
+        with closing(await self._reply(first, count, same)) as reply:
+            if reply.status == 416:
                 raise ProtocolFault("the file is shorter than it was")
-            yield body
+            yield file_body(reply, self._path, first)
 
-    @asynccontextmanager
-    async def _part(
-        self, first: int, count: int | None, condition: Mapping[str, str]
-    ) -> AsyncIterator[Body | None]:
-        """The same; None if the file ends before."""
+    async def _reply(self, first: int, count: int | None, condition: Mapping[str, str]) -> Reply:
+        """The answer with *count* bytes from *first*, None: all that follow; or 416."""
         is_part = first > 0 or count is not None
         headers = {**(span(first, count) if is_part else {}), **condition}
         expected = {200}
@@ -200,9 +237,7 @@ class _File:
             expected |= {206, 416}
         if "If-None-Match" in headers:
             expected.add(304)
-        ask = Ask("GET", self._target, headers=headers)
-        async with answered(self._engine, ask, expected) as reply:
-            yield None if reply.status == 416 else file_body(reply, self._path, first)
+        return await answer(self._engine, Ask("GET", self._target, headers=headers), expected)
 
 
 def _files(workspace: str) -> str:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from gateway.domain.errors import ProtocolFault, StreamBroken
 from gateway.domain.model import Entry, Kind
 from gateway.domain.paths import WorkspacePath, text_to_name
-from gateway.executors.engines.rest import Reply
+from gateway.executors.engines.reply import Reply
 from gateway.executors.gateway.document import Document, Row
 from gateway.executors.streams import Selection, Walk
 

@@ -18,7 +18,7 @@ from gateway.domain.errors import (
     Unsupported,
     WorkspaceGone,
 )
-from gateway.executors.engines.rest import Reply
+from gateway.executors.engines.reply import Reply
 from gateway.executors.engines.rest import refusal as unknown
 
 VERDICT_HEADER = "X-Workspace-Verdict"

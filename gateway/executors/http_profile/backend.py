@@ -24,7 +24,8 @@ from gateway.domain.model import Entry, Kind
 from gateway.domain.paths import WorkspacePath
 from gateway.executors.base import Proof
 from gateway.executors.engines.remote_stream import Body
-from gateway.executors.engines.rest import Reply, RestEngine, refusal
+from gateway.executors.engines.reply import Reply
+from gateway.executors.engines.rest import RestEngine, refusal
 from gateway.executors.http_profile.answers import VERDICTS, children, content_of, entry_of
 from gateway.executors.http_profile.parts import part_of, range_header
 from gateway.executors.http_profile.pointer import MISSING, found
@@ -157,7 +158,7 @@ class Backend:
         entry = Entry(path, Kind.FILE, size, _changed_ns(reply), mode=0)
         if declared.versions:
             entry = entry._replace(version=_strong_tag(reply))
-        return Body(entry, first, reply.length, reply.chunks())
+        return Body(entry, first, reply.length, reply.chunks(), reply.inflow)
 
     async def _json(self, operation: Operation, request: Request, path: WorkspacePath) -> object:
         async with self._asked(request, path, {}) as reply:
