@@ -431,6 +431,25 @@ async def test_the_size_limit_is_inclusive(root: Path, resolver: ResolverName) -
     assert headers_only.status == 413
 
 
+async def test_a_file_may_have_100_mib_unless_the_config_says_otherwise(
+    gateway: Gateway, root: Path
+) -> None:
+    """Row 19."""
+    most = 104_857_600
+    for name, size in (("at", most), ("over", most + 1)):
+        with (root / "s1" / name).open("wb") as file:
+            file.truncate(size)
+
+    at = await gateway.file("at", method="HEAD")
+    end = await gateway.file("at", "Range: bytes=-5", f"If-Range: {at.header('ETag')}")
+    over = await gateway.file("over")
+
+    assert (at.status, at.header("Content-Length")) == (200, str(most))
+    assert (end.status, end.body) == (206, bytes(5))
+    assert over.status == 413
+    assert over.body == b'{"error":"file exceeds maximum size limit (100MB)"}'
+
+
 async def test_a_sparse_terabyte_costs_nothing(gateway: Gateway, root: Path) -> None:
     """Row 19."""
     with (root / "s1" / "sparse").open("wb") as file:
