@@ -13,6 +13,7 @@ from gateway.config.units import Size
 from gateway.domain.errors import GatewayError, ProtocolFault, StreamBroken, TooLarge, Unsupported
 from gateway.domain.model import Entry, Kind
 from gateway.domain.paths import WorkspacePath
+from gateway.domain.sizes import size_text
 from gateway.executors.base import (
     Archives,
     Capabilities,
@@ -127,7 +128,7 @@ class Firecracker(Plugin):
     async def _take(self, reply: Reply, spool: Spool) -> None:
         if reply.content_type != "application/json":
             raise ProtocolFault("the executor's answer is not JSON")
-        excess = TooLarge(f"file exceeds maximum size limit ({self._most} bytes)")
+        excess = TooLarge(f"file exceeds maximum size limit ({size_text(self._most)})")
         envelope = Envelope("content", self._most, excess)
         envelope.expect(reply.length)
         try:

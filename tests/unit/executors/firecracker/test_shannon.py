@@ -238,12 +238,13 @@ async def test_a_session_is_never_asked_twice_at_once(executor, sessions, shanno
 
 
 async def test_a_file_over_the_cap_is_too_large(shannon, sessions):
-    plant(sessions / "s1", {"ten": bytes(10), "eleven": bytes(11)})
+    """In the words of Shannon's documentation."""
+    plant(sessions / "s1", {"at": bytes(1024), "over": bytes(1025)})
 
-    async with firecracker(shannon.url, max_file=10) as executor:
-        assert await content(executor, "ten") == bytes(10)
-        with pytest.raises(TooLarge):
-            await content(executor, "eleven")
+    async with firecracker(shannon.url, max_file=1024) as executor:
+        assert await content(executor, "at") == bytes(1024)
+        with pytest.raises(TooLarge, match=r"^file exceeds maximum size limit \(1KB\)$"):
+            await content(executor, "over")
 
 
 async def test_files_that_are_being_read_take_no_more_room_than_they_may(shannon, sessions):
