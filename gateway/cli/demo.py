@@ -30,6 +30,8 @@ _SESSION = Session(
     agent_id="agt_123",
     version_id="ver_9",
 )
+# Not `--json`, which curl has had since 7.82 only.
+_TRIAL = """-H 'Content-Type: application/json' -d '{"metadata": {"kind": "trial"}}'"""
 _MARK = ".made-by-workspace-gateway-demo"
 _WORKSPACES, _SPOOL, _STATE = "workspaces", "spool", "state"
 
@@ -118,7 +120,7 @@ curl {header} -OJ '{base}/v1/sessions/demo/workspace.zip?path=output'
 curl {header} -OJ '{base}/api/v1/tasks/demo/files/download?format=tar'
 
 # a new session of an agent, as Dari's clients make it; and all of them
-curl {header} --json '{{"metadata": {{"kind": "trial"}}}}' '{base}/v1/agents/agt_123/sessions'
+curl {header} {_TRIAL} '{base}/v1/agents/agt_123/sessions'
 curl {header} '{base}/v1/sessions?metadata.kind=trial'
 
 # is it ready, and what has it done
