@@ -1,32 +1,43 @@
 """Archive a workspace, for whoever may."""
 
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Hashable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from functools import partial
 
 import structlog
 
 from gateway.archive.archiver import Archiver
+from gateway.archive.plan import Plan
 from gateway.domain.archives import ArchiveBounds, Packing
 from gateway.domain.errors import TooManyRequests
 from gateway.domain.model import Principal, Scope, SessionId
-from gateway.executors.streams import EVERYTHING, ArchiveStream, Packed, Wanted
+from gateway.executors.streams import EVERYTHING, ArchiveStream, Members, Packed, Wanted
 from gateway.service.events import Ledger
 from gateway.service.gitignore import own_ignores
 from gateway.service.made_archive import MadeArchive
 from gateway.service.selection import Selector
-from gateway.service.sessions import Sessions
+from gateway.service.sessions import Sessions, Workspace
+from gateway.service.sharing import Shared
 
 audit = structlog.get_logger("audit")
 
 _RETRY_AFTER_S = 5
 
 
+@dataclass
+class _Begun:
+    """What goes into an archive, for all who ask; or an archive, which is for one that takes it."""
+
+    found: tuple[Plan, Members] | ArchiveStream
+    is_taken: bool = False
+
+
 class Archives:
     """The use cases around archives of workspaces, of which *at_once* are served at a time.
 
-    Those who ask for the same at the same time are served one.
+    Those who ask for the same at the same time are served one: it is walked for once, too.
     """
 
     def __init__(
@@ -41,7 +52,8 @@ class Archives:
         self._ledger = ledger
         self._archiver = archiver
         self._at_once = at_once
-        self._served: Counter[tuple[SessionId, Packing]] = Counter()  # by how many ask for it
+        self._served: Counter[Hashable] = Counter()  # by how many ask for it
+        self._beginning: Shared[_Begun] = Shared()
         self.bounds = bounds
 
     @asynccontextmanager
@@ -63,16 +75,19 @@ class Archives:
         packed = Packed(
             packing, self.bounds, selection, wanted, search if packing.gitignore else None
         )
-        beginning = workspace.executor.archive(workspace.reference, packed)
-        with self._slot((workspace.session_id, packing)):
+        asked = workspace.executor, workspace.session_id, workspace.reference, packing
+        with self._slot(asked):
             async with AsyncExitStack() as owner, AsyncExitStack() as reading:
-                found = await self._sessions.enter(workspace, beginning)
-                owner.push_async_exit(beginning)
-                if not isinstance(found, ArchiveStream):
-                    origin = f"{found.source}/{workspace.reference}"
-                    skipped = found.skipped if packing.manifest else None
-                    plan = await self._archiver.plan(origin, packing, found.members, skipped)
-                    found = MadeArchive(plan, found, self._archiver, owner, reading)
+                beginning = partial(self._begun, workspace, packed)
+                begun = await owner.enter_async_context(self._beginning.entered(asked, beginning))
+                if begun.is_taken:
+                    begun = await owner.enter_async_context(beginning())
+                found = begun.found
+                if isinstance(found, ArchiveStream):
+                    begun.is_taken = True
+                else:
+                    plan, members = found
+                    found = MadeArchive(plan, members, self._archiver, owner, reading)
                     if not wanted.content:
                         await found.look()
                 paths = [path.rooted for path in packing.paths]
@@ -93,8 +108,22 @@ class Archives:
                     self._ledger.note_download(workspace.session_id, download)
                 yield found
 
+    @asynccontextmanager
+    async def _begun(self, workspace: Workspace, packed: Packed) -> AsyncIterator["_Begun"]:
+        beginning = workspace.executor.archive(workspace.reference, packed)
+        async with AsyncExitStack() as stack:
+            found = await self._sessions.enter(workspace, beginning)
+            stack.push_async_exit(beginning)
+            if isinstance(found, ArchiveStream):
+                yield _Begun(found)
+                return
+            origin = f"{found.source}/{workspace.reference}"
+            skipped = found.skipped if packed.packing.manifest else None
+            plan = await self._archiver.plan(origin, packed.packing, found.members, skipped)
+            yield _Begun((plan, found))
+
     @contextmanager
-    def _slot(self, asked: tuple[SessionId, Packing]) -> Iterator[None]:
+    def _slot(self, asked: Hashable) -> Iterator[None]:
         if asked not in self._served and len(self._served) >= self._at_once:
             raise TooManyRequests(
                 "archives_at_once", "too many archives are under way", _RETRY_AFTER_S

@@ -17,6 +17,7 @@ from gateway.archive.spool import Spooled
 from gateway.domain.archives import Format, Packing
 from gateway.domain.errors import StreamBroken, TooManyRequests
 from gateway.telemetry import metrics
+from tests.unit.archive.processes import children, started
 from tests.unit.archive.spools import descriptors, names, read_on
 from tests.unit.archive.trees import Fetched, Tree, archive, noise
 
@@ -31,7 +32,9 @@ def directory(tmp_path: Path) -> Path:
 
 @pytest.fixture
 async def archiver(directory: Path) -> AsyncIterator[Archiver]:
+    before = children()
     async with Archiver.running(str(directory), BUDGET, processes=2, most_builds=2) as running:
+        await started(2, before)  # or they would open something while a test counts
         yield running
 
 

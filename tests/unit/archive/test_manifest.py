@@ -40,7 +40,8 @@ async def test_it_is_the_last_member_under_a_name_of_its_own(
     said = manifest_of(4, skipped(b"d/link", b"fifo"))
     name = b".workspace-manifest~2.json"
     with opened(tmp_path / "tree") as disk:
-        for number, source in enumerate((disk, Fetched(TREE))):
+        sources: list[OnDisk | Fetched] = [disk, Fetched(TREE)]
+        for number, source in enumerate(sources):
             left_out = skipped(b"d/link", b"fifo")
             path = tmp_path / f"{number}.{form.value}"
             made = plan(source, form, left_out, stored=stored)
