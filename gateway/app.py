@@ -124,7 +124,9 @@ async def wired(config: Config, lifecycle: Lifecycle) -> AsyncIterator[Sites]:
             Following(sessions, store.events, Changes(ledger, background)),
         )
         stored = [] if looked_up is None else [StoredKeys(store.keys)]
-        authenticator = await stack.enter_async_context(authenticating(config.auth, stored))
+        authenticator = await stack.enter_async_context(
+            authenticating(config.auth, background, stored)
+        )
         main, admin = public(config, lifecycle, authenticator, services), Site()
         health.add_to(main, with_metrics=False)
         health.add_to(admin, with_metrics=True)
@@ -133,7 +135,7 @@ async def wired(config: Config, lifecycle: Lifecycle) -> AsyncIterator[Sites]:
 
 @asynccontextmanager
 async def authenticating(
-    auth: Auth, stored: Sequence[KeySource] = ()
+    auth: Auth, background: Background, stored: Sequence[KeySource] = ()
 ) -> AsyncIterator[Authenticator]:
     """Yield who tells the callers that *auth* lets in, and those with *stored* keys."""
     keys = ConfigKeys((bytes.fromhex(key.sha256), _principal(key)) for key in auth.keys)
@@ -142,7 +144,7 @@ async def authenticating(
         return
     from gateway.auth.jwt import JwtTokens  # it needs an extra
 
-    async with JwtTokens.running(auth.jwt) as tokens:
+    async with JwtTokens.running(auth.jwt, background) as tokens:
         yield Authenticator([keys, *stored], tokens)
 
 

@@ -6,8 +6,9 @@ import os
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
-from contextlib import closing
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager, closing
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any
 from gateway.config.store_url import IN_MEMORY, sqlite_file, sqlite_url
 from gateway.domain.model import Scope, SessionId
 from gateway.domain.records import Link, Session, StoredKey
+from gateway.store.base import Store
 from tests import postgres
 
 START = datetime(2026, 1, 1, 12, 0, 0, 123456, tzinfo=UTC)
@@ -114,3 +116,27 @@ async def said_by(process: "subprocess.Popen[str]") -> str:
     out, _ = await asyncio.to_thread(process.communicate, timeout=60)
     assert process.returncode == 0
     return out
+
+
+class Slowness:
+    """How late this machine is at its worst, by what the store and the loop take meanwhile."""
+
+    worst_s = 0.0
+
+    @classmethod
+    @asynccontextmanager
+    async def measured(cls, store: Store) -> AsyncIterator["Slowness"]:
+        found = cls()
+
+        async def measure() -> None:
+            while True:
+                began = time.monotonic()
+                await asyncio.sleep(0.01)
+                await store.check()
+                found.worst_s = max(found.worst_s, time.monotonic() - began - 0.01)
+
+        measuring = asyncio.create_task(measure())
+        try:
+            yield found
+        finally:
+            measuring.cancel()

@@ -24,6 +24,7 @@ from gateway.auth.trusted_keys import TrustedKeys
 from gateway.config.jwt import Jwt
 from gateway.domain.errors import CredentialsRejected
 from gateway.domain.model import Principal, Scope
+from gateway.system.background import Background
 
 _MOST_BYTES = 8 * 1024
 _LONGEST_NAME = 255  # of a subject (OpenID Connect Core 1.0 section 2) or an organisation
@@ -66,9 +67,12 @@ class JwtTokens:
 
     @classmethod
     @asynccontextmanager
-    async def running(cls, config: Jwt) -> AsyncIterator[Self]:
+    async def running(cls, config: Jwt, background: Background) -> AsyncIterator[Self]:
         """Fetch the issuer's keys, now and as long as this is in use."""
-        async with fetching(config.jwks) as fetch, TrustedKeys.running(fetch) as keys:
+        async with (
+            fetching(config.jwks) as fetch,
+            TrustedKeys.running(fetch, background) as keys,
+        ):
             yield cls(config, keys)
 
     async def identify(self, token: bytes) -> Principal:

@@ -5,6 +5,7 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from time import monotonic
 from typing import Any, Self
 
@@ -15,6 +16,7 @@ from joserfc.jwk import Key, KeySet, import_key
 
 from gateway.auth.jwks import Fetch, NotFetched
 from gateway.domain.errors import IdentityUnavailable
+from gateway.system.background import Background
 
 log = structlog.get_logger()
 
@@ -53,17 +55,14 @@ class TrustedKeys:
 
     @classmethod
     @asynccontextmanager
-    async def running(cls, fetch: Fetch, pace: Pace = Pace()) -> AsyncIterator[Self]:
+    async def running(
+        cls, fetch: Fetch, background: Background, pace: Pace = Pace()
+    ) -> AsyncIterator[Self]:
         """Fetch, then yield, whether that succeeded or not; keep fetching until left."""
         keys = cls(fetch, pace)
         delay = await keys._renew()
-        keeper = asyncio.create_task(keys._keep(delay))
-        keeper.add_done_callback(_ended)
-        try:
+        async with background.beside("auth.jwks", partial(keys._keep, delay)):
             yield keys
-        finally:
-            keeper.cancel()
-            await asyncio.wait([keeper])
 
     def current(self) -> KeySet:
         """The keys at hand; raise `IdentityUnavailable` if there are none, or they are too old."""
@@ -110,11 +109,6 @@ class TrustedKeys:
         self._wanted.clear()
         self._settled.set()
         return delay
-
-
-def _ended(keeper: asyncio.Task[None]) -> None:
-    if not keeper.cancelled() and (failure := keeper.exception()) is not None:
-        log.error("jwks_given_up", exc_info=failure)
 
 
 def usable_keys(document: bytes) -> KeySet:

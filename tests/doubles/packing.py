@@ -154,7 +154,7 @@ async def packing_gateway(
     timeouts = Timeouts(server.header_timeout, server.keepalive_timeout, server.idle_timeout)
     async with AsyncExitStack() as stack:
         services = await stack.enter_async_context(packing_services(packer))
-        authenticator = await stack.enter_async_context(authenticating(config.auth))
+        authenticator = await stack.enter_async_context(authenticating(config.auth, Background()))
         site = public(config, Lifecycle(), authenticator, services)
         connections = ConnectionServer(Hosted(site), timeouts)
         sock = socket.create_server(("127.0.0.1", 0))

@@ -13,7 +13,7 @@ from tests.gateways import Gateway, key_entry, plant, running
 from tests.http.asking import ACME, GLOBEX, SESSIONS, created, read, send, with_agents
 from tests.wire import Wire, head
 
-pytestmark = pytest.mark.usefixtures("each_store")
+on_each_store = pytest.mark.usefixtures("each_store")
 
 FIELDS = [
     "id",
@@ -47,6 +47,7 @@ async def gateway(root: Path) -> AsyncIterator[Gateway]:
 # --- create ---------------------------------------------------------------------------------------
 
 
+@on_each_store
 async def test_a_session_without_a_body_is_as_documented(gateway: Gateway, root: Path) -> None:
     answer = await send(gateway, SESSIONS)
 
@@ -69,6 +70,7 @@ async def test_a_session_without_a_body_is_as_documented(gateway: Gateway, root:
     assert stat.S_IMODE((root / session["id"]).stat().st_mode) == 0o700
 
 
+@on_each_store
 async def test_what_is_said_of_a_session_is_kept(gateway: Gateway) -> None:
     answer = await send(gateway, SESSIONS, FULL)
     shown = await read(gateway, f"/v1/sessions/{answer.json['id']}")
@@ -82,10 +84,12 @@ async def test_what_is_said_of_a_session_is_kept(gateway: Gateway) -> None:
     assert b"llm_api_key" not in answer.body
 
 
+@on_each_store
 async def test_null_is_nothing(gateway: Gateway) -> None:
     assert (await send(gateway, SESSIONS, dict.fromkeys(FULL))).status == 201
 
 
+@on_each_store
 async def test_the_agents_default_holds_where_nothing_is_said(root: Path) -> None:
     agents = {"agt_123": {"version": "ver_9", "sandbox": {"internet_access": True}}}
 
@@ -179,6 +183,7 @@ async def test_what_is_no_json_object_is_refused(
     assert (answer.status, answer.json) == (status, {"error": message, "detail": message})
 
 
+@on_each_store
 async def test_another_media_type_is_refused(gateway: Gateway) -> None:
     for kind in ("text/plain", "application/x-www-form-urlencoded", "nonsense"):
         async with await Wire.connect(gateway.port) as wire:
@@ -192,6 +197,7 @@ async def test_another_media_type_is_refused(gateway: Gateway) -> None:
         )
 
 
+@on_each_store
 async def test_a_body_may_come_in_chunks_and_must_come_right(root: Path) -> None:
     lines = (f"X-API-Key: {ACME}", "Transfer-Encoding: chunked")
     answers = []
@@ -209,6 +215,7 @@ async def test_a_body_may_come_in_chunks_and_must_come_right(root: Path) -> None
     assert [session["id"] for session in listed.json["sessions"]] == [answers[0].json["id"]]
 
 
+@on_each_store
 async def test_a_body_that_does_not_come_is_waited_for_as_long_as_a_head(root: Path) -> None:
     changes = with_agents(server={"header_timeout": "300ms"})
     async with running(root, changes) as gateway, await Wire.connect(gateway.port) as wire:
@@ -230,6 +237,7 @@ async def test_an_unknown_agent_is_not_found(gateway: Gateway, agent: str, metho
     assert (answer.status, answer.json["error"]) == (404, "agent not found")
 
 
+@on_each_store
 async def test_scopes_are_needed(root: Path) -> None:
     keys = [
         key_entry(ACME, scopes=["sessions:read"]),
@@ -247,6 +255,7 @@ async def test_scopes_are_needed(root: Path) -> None:
     assert {answer.status for answer in may_not} == {403}
 
 
+@on_each_store
 async def test_a_key_for_certain_sessions_makes_none(root: Path) -> None:
     """It could not see what it has made."""
     keys = [key_entry(ACME, scopes=["sessions:write"], sessions=["team-*"])]
@@ -278,6 +287,7 @@ async def test_other_methods_are_told_what_is_allowed(
 # --- workspaces -----------------------------------------------------------------------------------
 
 
+@on_each_store
 async def test_there_is_no_zip_before_there_is_a_workspace(root: Path) -> None:
     """The executor cannot make it: whoever runs the agent does."""
     nobody = {"type": "firecracker", "url": "http://127.0.0.1:9", "workspaces": "/nowhere"}
@@ -299,6 +309,7 @@ async def test_there_is_no_zip_before_there_is_a_workspace(root: Path) -> None:
     assert after.status == 200
 
 
+@on_each_store
 async def test_a_session_waits_for_a_workspace_that_nobody_here_can_make(root: Path) -> None:
     agent = {"version": "v", "executor": "fc"}
     nobody = {"type": "firecracker", "url": "http://127.0.0.1:9", "workspaces": "/nowhere"}
@@ -316,6 +327,7 @@ async def test_a_session_waits_for_a_workspace_that_nobody_here_can_make(root: P
     assert [path.name for path in root.iterdir()] == ["s1"]
 
 
+@on_each_store
 async def test_a_sidecar_makes_the_workspace(root: Path, tmp_path: Path) -> None:
     scopes = ["sessions:write", "files:read", "archives:read"]
     there = tmp_path / "there"
@@ -345,6 +357,7 @@ async def test_a_sidecar_makes_the_workspace(root: Path, tmp_path: Path) -> None
     assert [path.name for path in root.iterdir()] == ["s1"]
 
 
+@on_each_store
 async def test_a_session_whose_workspace_could_not_be_made_is_none(root: Path) -> None:
     edge = {"type": "gateway", "url": "http://127.0.0.1:9"}
     changes = with_agents(
@@ -360,6 +373,7 @@ async def test_a_session_whose_workspace_could_not_be_made_is_none(root: Path) -
     assert listed.json == {"sessions": [], "next_cursor": None}
 
 
+@on_each_store
 async def test_put_makes_a_workspace_once(gateway: Gateway, root: Path) -> None:
     answers = [await send(gateway, "/api/v1/sessions/s9", method="PUT") for _ in range(2)]
 
@@ -380,6 +394,7 @@ async def test_put_takes_nothing_elses_place(gateway: Gateway, root: Path, there
 # --- lists ----------------------------------------------------------------------------------------
 
 
+@on_each_store
 async def test_sessions_are_listed_newest_first_in_pages(gateway: Gateway) -> None:
     ids = [await created(gateway) for _ in range(5)]
     for target in ("/v1/sessions", SESSIONS):
@@ -393,6 +408,7 @@ async def test_sessions_are_listed_newest_first_in_pages(gateway: Gateway) -> No
         assert page["next_cursor"] is None
 
 
+@on_each_store
 async def test_filters_match_exactly_and_all(gateway: Gateway) -> None:
     a = await created(gateway, {"metadata": {"kind": "x", "n": "1", "a b": "é&"}})
     b = await created(gateway, {"metadata": {"kind": "x", "n": "2"}})
@@ -439,6 +455,7 @@ async def test_a_wrong_parameter_is_named(gateway: Gateway, query: str, name: st
         assert answer.json["error"] == answer.json["detail"]
 
 
+@on_each_store
 async def test_head_is_get_without_a_body(gateway: Gateway) -> None:
     session = await created(gateway)
     for target in ("/v1/sessions", SESSIONS, f"/v1/sessions/{session}"):
@@ -448,6 +465,7 @@ async def test_head_is_get_without_a_body(gateway: Gateway) -> None:
         assert asked.header("Content-Length") == str(len(get.body))
 
 
+@on_each_store
 async def test_two_gateways_have_the_same_sessions(root: Path) -> None:
     async with running(root, with_agents()) as one, running(root, with_agents()) as other:
         session = await created(one)

@@ -18,7 +18,6 @@ from gateway.domain.model import Scope, SessionId
 from gateway.executors import registry
 from gateway.executors.base import Changed
 from gateway.executors.local.local import Local, LocalConfig
-from gateway.store.base import Store
 from gateway.store.store import opened
 from tests import stores
 from tests.e2e.operating import eventually
@@ -238,30 +237,6 @@ async def test_a_stream_ends_with_the_permission_for_it(root):
     assert (answer.status, answer.complete) == (200, True)
 
 
-class Slowness:
-    """How late this machine is at its worst, by what the store and the loop take meanwhile."""
-
-    worst_s = 0.0
-
-    @classmethod
-    @asynccontextmanager
-    async def measured(cls, store: Store) -> AsyncIterator["Slowness"]:
-        found = cls()
-
-        async def measure() -> None:
-            while True:
-                began = time.monotonic()
-                await asyncio.sleep(0.01)
-                await store.check()
-                found.worst_s = max(found.worst_s, time.monotonic() - began - 0.01)
-
-        measuring = asyncio.create_task(measure())
-        try:
-            yield found
-        finally:
-            measuring.cancel()
-
-
 @pytest.mark.parametrize(("end", "what"), [("revoke", "sk_stored"), ("delete", "sess_1")])
 async def test_streams_end_within_a_second_of_what_another_process_ends(
     root: Path, each_store: str, end: str, what: str
@@ -271,7 +246,7 @@ async def test_streams_end_within_a_second_of_what_another_process_ends(
     async with (
         running(root, config(key_entry("sk_unused"))) as gateway,
         opened(each_store) as store,
-        Slowness.measured(store) as slowness,
+        stores.Slowness.measured(store) as slowness,
         AsyncExitStack() as stack,
     ):
         scopes = frozenset({Scope.SESSIONS_READ})

@@ -15,8 +15,6 @@ from tests.gateways import Gateway, config_for, plant, running
 from tests.http.asking import ACME, GLOBEX, SESSIONS, created, read, send, with_agents
 from tests.wire import Answer, Wire
 
-pytestmark = pytest.mark.usefixtures("each_store")
-
 MOMENTARY = {"X-Request-ID", "Date"}
 
 # Of each route: a target for a session, and what is said of a foreign one. An unknown one is 404

@@ -16,7 +16,7 @@ from tests import stores
 from tests.gateways import AUTH, Gateway, key_entry, plant, running
 from tests.wire import Answer, Wire, ask, head
 
-pytestmark = pytest.mark.usefixtures("each_store")
+on_each_store = pytest.mark.usefixtures("each_store")
 
 ALL = ["files:read", "archives:read", "links:write", "sessions:read"]
 OTHER = "X-API-Key: sk_test_other"
@@ -63,6 +63,7 @@ async def link(gateway: Gateway, **body: object) -> dict[str, str]:
     return made
 
 
+@on_each_store
 async def test_a_link_gives_the_file_as_its_own_route_does(gateway):
     made = await link(gateway, path="out/a.txt")
 
@@ -78,6 +79,7 @@ async def test_a_link_gives_the_file_as_its_own_route_does(gateway):
     assert by_link.header("Referrer-Policy") == "no-referrer"
 
 
+@on_each_store
 async def test_ranges_conditions_and_resumes_work(gateway):
     made = await link(gateway, path="out/a.txt")
     etag = (await ask(gateway.port, made["url"], method="HEAD")).header("ETag")
@@ -115,6 +117,7 @@ async def test_a_link_gives_the_archive_as_its_own_route_does(gateway, archive, 
         assert by_link.header(name) == by_key.header(name)
 
 
+@on_each_store
 async def test_only_answers_with_content_take_a_use(gateway):
     made = await link(gateway, path="out/a.txt", max_uses=2)
     etag = (await ask(gateway.port, made["url"], method="HEAD")).header("ETag")
@@ -132,6 +135,7 @@ async def test_only_answers_with_content_take_a_use(gateway):
     assert (await ask(gateway.port, made["url"], method="HEAD")).status == 404
 
 
+@on_each_store
 async def test_a_file_that_is_missing_takes_no_use(gateway, root):
     made = await link(gateway, path="later.txt", max_uses=1)
 
@@ -143,6 +147,7 @@ async def test_a_file_that_is_missing_takes_no_use(gateway, root):
     assert (after.status, after.body) == (200, b"here")
 
 
+@on_each_store
 async def test_at_the_same_moment_no_more_than_max_uses_get_it(gateway):
     made = await link(gateway, path="out/a.txt", max_uses=7)
 
@@ -151,6 +156,7 @@ async def test_at_the_same_moment_no_more_than_max_uses_get_it(gateway):
     assert sorted(answer.status for answer in answers) == [200] * 7 + [404] * 23
 
 
+@on_each_store
 async def test_every_dead_ticket_looks_alike(gateway, root):
     used = await link(gateway, path="out/a.txt", max_uses=1)
     assert (await ask(gateway.port, used["url"])).status == 200
@@ -218,6 +224,7 @@ async def test_a_link_ends_at_once_with_a_key_or_a_session_of_the_store(
     assert (before.status, after.status, after.body) == (200, 404, DEAD)
 
 
+@on_each_store
 async def test_a_link_lives_no_longer_than_its_makers_key(root):
     plant(root, {"s1/a": b"a"})
     end = (datetime.now(UTC) + timedelta(minutes=5)).replace(microsecond=0)
@@ -240,12 +247,14 @@ async def test_a_link_needs_its_own_scope_and_that_of_what_it_gives(gateway, key
     assert (await post(gateway, body, key=key)).status == status
 
 
+@on_each_store
 async def test_a_key_makes_links_for_the_sessions_it_may_see_only(gateway):
     answer = await post(gateway, {"path": "c"}, key="X-API-Key: sk_test_s1", session="s2")
 
     assert (answer.status, answer.json) == (404, {"error": "session not found"})
 
 
+@on_each_store
 async def test_the_links_of_another_organisation_do_not_exist(gateway):
     made = await link(gateway, path="out/a.txt")
     target = f"/api/v1/links/{made['id']}"
@@ -295,10 +304,12 @@ async def test_what_is_wrong_with_a_body_is_named(gateway, body, error):
     assert (answer.status, answer.json) == (400, {"error": error})
 
 
+@on_each_store
 async def test_a_huge_body_is_refused(gateway):
     assert (await post(gateway, b" " * 300_000)).status == 413
 
 
+@on_each_store
 async def test_a_host_header_has_no_say_in_where_a_link_leads(root):
     plant(root, {"s1/a": b"a"})
     lines = ("Host: evil.example", "X-Forwarded-Host: evil.example", AUTH)
@@ -314,6 +325,7 @@ async def test_a_host_header_has_no_say_in_where_a_link_leads(root):
     assert re.fullmatch(r"https://files\.example\.com/ws/d/[A-Za-z0-9_-]{32}", public["url"])
 
 
+@on_each_store
 async def test_failed_tickets_are_throttled_by_address(root):
     plant(root, {"s1/a": b"a"})
     limits = {"limits": {"auth_failures_per_minute": 3}}
@@ -327,6 +339,7 @@ async def test_failed_tickets_are_throttled_by_address(root):
     assert (good.status, elsewhere.status) == (429, 200)
 
 
+@on_each_store
 async def test_whoever_uses_a_link_does_not_use_up_its_makers_rate(root):
     plant(root, {"s1/a": b"a"})
     async with running(root, {**config(), "limits": {"requests_per_minute": 3}}) as gateway:
@@ -357,6 +370,7 @@ async def test_neither_key_nor_ticket_is_kept_or_logged(root, each_store, capfd)
     assert made["id"] in out + err
 
 
+@on_each_store
 async def test_other_methods_are_told_what_there_is(gateway):
     made = await link(gateway, path="out/a.txt")
 

@@ -14,6 +14,7 @@ from gateway.auth.jwt import JwtTokens
 from gateway.config.jwt import Jwt
 from gateway.domain.errors import CredentialsRejected
 from gateway.domain.model import Principal, Scope
+from gateway.system.background import Background
 from tests.doubles.issuer import (
     AUDIENCE,
     NAME,
@@ -43,7 +44,7 @@ async def judging(
     file = tmp / "jwks.json"
     file.write_bytes(document or key_set())
     config = Jwt.model_validate_json(json.dumps(section(str(file), **changes)), strict=True)
-    async with JwtTokens.running(config) as tokens:
+    async with JwtTokens.running(config, Background()) as tokens:
         yield tokens
 
 

@@ -15,6 +15,7 @@ from gateway.auth.jwks import NotFetched, fetching
 from gateway.auth.trusted_keys import Pace, TrustedKeys, usable_keys
 from gateway.config.jwt import MOST_JWKS
 from gateway.domain.errors import IdentityUnavailable
+from gateway.system.background import Background
 from tests.doubles.issuer import Issuer, Private, hang, issuer, jwk, key_set, private_key
 from tests.gateways import free_port
 
@@ -32,7 +33,7 @@ async def there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
 
 @asynccontextmanager
 async def trusting(place: str, pace: Pace = PACE) -> AsyncIterator[TrustedKeys]:
-    async with fetching(place) as fetch, TrustedKeys.running(fetch, pace) as keys:
+    async with fetching(place) as fetch, TrustedKeys.running(fetch, Background(), pace) as keys:
         yield keys
 
 
