@@ -204,8 +204,8 @@ class Load:
     asked: dict[str, Asked] = field(default_factory=dict)
 
     async def ask(self, wire: Wire, request: Request, pause_s: float = 0) -> bool:
-        """Ask, begin to read the answer after a pause; return whether it is a good one."""
-        name, began, good = f"load-{next(_numbers)}", time.monotonic(), False
+        """Ask, read the answer after a pause; return whether the connection is good for more."""
+        name, began, good, more = f"load-{next(_numbers)}", time.monotonic(), False, False
         named = f"X-Request-ID: {name}"
         try:
             await wire.send(head(request.target, AUTH, named, method=request.method))
@@ -216,8 +216,9 @@ class Load:
         else:
             good = answer.complete and answer.status in (200, 201)
             assert not good or request.right(answer), f"{request.kind}: complete, and wrong"
+            more = good and answer.header("Connection") != "close"
         self.asked[name] = Asked(request.kind, began, time.monotonic(), good)
-        return good
+        return more
 
     async def ask_on_and_on(self, requests: Iterator[Request]) -> None:
         """One thing after the other, on one connection as long as it is good."""
