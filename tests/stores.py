@@ -7,7 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, closing
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -18,6 +18,9 @@ from gateway.config.store_url import IN_MEMORY, sqlite_file, sqlite_url
 from gateway.domain.model import Scope, SessionId
 from gateway.domain.records import Link, Session, StoredKey
 from gateway.store.base import Store
+from gateway.store.database import Database, Row, Statement
+from gateway.store.postgres import Postgres
+from gateway.store.sqlite import Sqlite
 from tests import postgres
 
 START = datetime(2026, 1, 1, 12, 0, 0, 123456, tzinfo=UTC)
@@ -53,6 +56,37 @@ def contents(url: str) -> bytes:
         return postgres.server().dump(url)
     file = Path(sqlite_file(url) or "")
     return b"".join(one.read_bytes() for one in file.parent.glob(f"{file.name}*"))
+
+
+class Noting(Database):
+    """Notes statements, to be done elsewhere, and answers that there is nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.noted: list[Statement] = []
+
+    async def _migrate(self) -> None:
+        pass
+
+    async def _version(self) -> int:
+        return 0
+
+    async def _read(self, text: str, values: Sequence[str | int | None]) -> Sequence[Row]:
+        self.noted.append((text, values))
+        return []
+
+    async def _write(self, batch: Sequence[Statement]) -> Sequence[Sequence[Row]]:
+        self.noted += batch
+        return [[] for _ in batch]
+
+
+@asynccontextmanager
+async def database_at(url: str) -> AsyncIterator[Database]:
+    """The database of the store at *url*, up to date."""
+    file = sqlite_file(url) if url.startswith("sqlite") else None
+    async with Sqlite.running(file) if file else Postgres.running(url, None) as database:
+        await database.start()
+        yield database
 
 
 def session(number: int | None = None, **changes: Any) -> Session:

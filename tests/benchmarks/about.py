@@ -15,7 +15,7 @@ from tests.benchmarks.processes import Missing
 def about(rounds: int, seconds: float, *, quick: bool) -> dict[str, str]:
     """Return the circumstances of a run that begins now."""
     packages = (
-        *("aiohttp", "isal", "orjson", "uvloop"),
+        *("aiohttp", "asyncpg", "isal", "orjson", "uvloop"),
         *("copyparty", "starlette", "uvicorn", "zipstream-ng", "zlib-ng"),
     )
     return {
@@ -29,6 +29,7 @@ def about(rounds: int, seconds: float, *, quick: bool) -> dict[str, str]:
         "packages": ", ".join(f"{name} {_version(name)}" for name in packages),
         "go": _go(),
         "nginx": _said(["nginx", "-v"]).removeprefix("nginx version: "),
+        "postgres": _said(["postgres", "--version"]),
         "archivers": ", ".join(_said([name, "--version"]) for name in ("tar", "pigz", "igzip")),
         "wrk": _said(["wrk", "-v"]).partition(" [")[0],
     }

@@ -60,16 +60,18 @@ class Reader:
     def __exit__(self, *_: object) -> None:
         self._socket.close()
 
-    def get(self, path: str, *, discard: bool = False, sink: Sink | None = None) -> Read:
-        """Ask once and read the answer to its end; raise `Broken` unless it is a whole 200.
+    def get(
+        self, path: str, *, status: int = 200, discard: bool = False, sink: Sink | None = None
+    ) -> Read:
+        """Ask once and read the answer to its end; raise `Broken` unless it is whole.
 
-        The framing of chunks counts as well. *discard* lets the kernel drop the body uncopied: the
-        bytes are counted but not seen, so there must be a length.
+        Another *status* is `Broken`, too. The framing of chunks counts as well. *discard* lets the
+        kernel drop the body uncopied: its bytes are counted, not seen, so there must be a length.
         """
         asked = _request(path)
         began = time.monotonic()
         self._socket.sendall(asked)
-        head, body = self._head()
+        head, body = self._head(status)
         first_byte = time.monotonic()
         length, chunked = _framing(head)
         if discard and length is None:
@@ -92,7 +94,7 @@ class Reader:
             raise Broken(f"{path} sent {got} bytes of {length}")
         return Read(began, first_byte, time.monotonic(), got)
 
-    def _head(self) -> tuple[bytes, memoryview]:
+    def _head(self, status: int) -> tuple[bytes, memoryview]:
         got, end = 0, -1
         # Wait for a byte of the body as well: that one is the first byte that is told.
         while end < 0 or got == end + 4:
@@ -103,8 +105,8 @@ class Reader:
             if end < 0:
                 end = bytes(self._buffer[:got]).find(b"\r\n\r\n")
         head = bytes(self._buffer[:end])
-        if not head.startswith(b"HTTP/1.1 200"):
-            raise Broken(f"not a 200: {head[:100]!r}")
+        if not head.startswith(b"HTTP/1.1 %d " % status):
+            raise Broken(f"not a {status}: {head[:100]!r}")
         return head, self._buffer[end + 4 : got]
 
 

@@ -2,6 +2,7 @@
 
 from tests.benchmarks.archives import ARCHIVES
 from tests.benchmarks.corpus import MIB
+from tests.benchmarks.lookups import LOOKUPS
 from tests.benchmarks.measures import (
     FILES,
     LISTING,
@@ -171,6 +172,7 @@ ROWS: tuple[Row, ...] = (
         fresh=True,
     ),
     *ARCHIVES,
+    *LOOKUPS,
     Row(
         name="start",
         title="start to ready",

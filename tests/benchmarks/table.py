@@ -24,6 +24,9 @@ NOTES = (
     "no disk is measured. Only the row that asks once more is sent what was kept.",
     "zipstream-ng, zip-1, copyparty and tar-pigz are so slow that they get a workspace of the same "
     "kind as the others' 600 MB, with a quarter of the files: hence size in percent.",
+    "Lookups come at their times, whether or not those before them are answered, and are timed "
+    "from then. Half of the sessions belong to the caller's organisation; the database is on this "
+    "machine.",
     "The memory of archives is that of all processes together, pages that they share counted once "
     "(Pss).",
     "A ratio is gateway / peer, taken inside each round; the table has its median and range. "
@@ -89,6 +92,8 @@ def _lines(outcome: Outcome) -> Iterator[tuple[str, ...]]:
     for figure, label in row.figures.items():
         own = _number(outcome.middle(row.ours, figure))
         alone = [goal for goal in row.goals if goal.figure == figure and goal.peer is None]
+        if len(row.peers) == 1 and not alone:
+            yield (row.title, label, own, "-", "-", "-", "-", "-")
         for each in alone:
             holds = _HOLDS[outcome.verdict(each)]
             yield (row.title, label, own, "-", "-", "-", str(each), holds)

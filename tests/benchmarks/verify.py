@@ -22,7 +22,7 @@ def listing(server: Server, corpus: Corpus, session: str, *, recursive: bool = F
     """Raise `Broken` unless *server* asks for the key and lists *session* as it is on disk."""
     path = f"/api/v1/sessions/{session}/files" + "?recursive=true" * recursive
     _closed_without_key(server, path)
-    status, body = _get(server, path, KEY)
+    status, body = get(server, path, KEY)
     if status != 200:
         raise Broken(f"{server.name} answered {status} to {path}: {body[:200]!r}")
     answer = json.loads(body)
@@ -92,12 +92,13 @@ def _tarred(made: IO[bytes]) -> Iterator[tuple[str, bytes]]:
 
 
 def _closed_without_key(server: Server, path: str) -> None:
-    status, _ = _get(server, path, "wrong-" + KEY)
+    status, _ = get(server, path, "wrong-" + KEY)
     if status != 401:
         raise Broken(f"{server.name} answered {status} to a wrong key")
 
 
-def _get(server: Server, path: str, key: str) -> tuple[int, bytes]:
+def get(server: Server, path: str, key: str) -> tuple[int, bytes]:
+    """Return status and body of one answer."""
     connection = http.client.HTTPConnection(HOST, server.port, timeout=30)
     try:
         connection.request("GET", path, headers={"X-API-Key": key})

@@ -3,50 +3,25 @@
 import asyncio
 import re
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from gateway.config.store_url import sqlite_file
 from gateway.domain.model import SessionId
 from gateway.domain.records import Session
-from gateway.store.database import Database, Row, Statement
+from gateway.store.database import Database, Statement
 from gateway.store.events import SqlEvents
 from gateway.store.keys import SqlKeys
 from gateway.store.links import SqlLinks
-from gateway.store.postgres import Postgres
 from gateway.store.sessions import SqlSessions
 from gateway.store.sqlite import Sqlite
 from tests import stores
-from tests.stores import digest, key, link
+from tests.stores import Noting, database_at, digest, key, link
 
 MANY = 10_000
 S1 = SessionId("sess_17")
-
-
-class Noting(Database):
-    """Notes statements and answers that there is nothing."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.noted: list[Statement] = []
-
-    async def _migrate(self) -> None:
-        pass
-
-    async def _version(self) -> int:
-        return 0
-
-    async def _read(self, text: str, values: Sequence[str | int | None]) -> Sequence[Row]:
-        self.noted.append((text, values))
-        return []
-
-    async def _write(self, batch: Sequence[Statement]) -> Sequence[Sequence[Row]]:
-        self.noted += batch
-        return [[] for _ in batch]
 
 
 def _session(number: int) -> Session:
@@ -111,16 +86,8 @@ async def _asked() -> list[Statement]:
     return noting.noted
 
 
-@asynccontextmanager
-async def _running(url: str) -> AsyncIterator[Database]:
-    file = sqlite_file(url) if url.startswith("sqlite") else None
-    async with Sqlite.running(file) if file else Postgres.running(url, None) as database:
-        await database.start()
-        yield database
-
-
 async def _fill(url: str) -> None:
-    async with _running(url) as database:
+    async with database_at(url) as database:
         filling = await _filling()
         for start in range(0, len(filling), 1000):
             await database.write(*filling[start : start + 1000])
@@ -138,7 +105,7 @@ def address(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 @pytest.fixture
 async def full(address: str) -> AsyncIterator[Database]:
     """The database of that store."""
-    async with _running(address) as database:
+    async with database_at(address) as database:
         yield database
 
 

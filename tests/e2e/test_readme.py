@@ -30,10 +30,8 @@ _BLOCK = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 def runnable(markdown: str) -> str:
     """The script that the `sh` blocks make together, on ports of the test's own."""
-    script = "".join(_BLOCK.findall(markdown))
-    for port in ("8082", "8083", "8084", "8085"):
-        script = script.replace(port, str(free_port()))
-    return script
+    ports = {port: str(free_port()) for port in ("8082", "8083", "8084", "8085")}
+    return re.sub("808[2-5]", lambda port: ports[port[0]], "".join(_BLOCK.findall(markdown)))
 
 
 def readme() -> tuple[str, str]:

@@ -115,7 +115,7 @@ def gateway_command(
 ) -> list[str]:
     """Return what runs a gateway that has *workspaces* and the section *server* in its config."""
     config = bench.directory(name) / "gateway.yaml"
-    scopes = "[files:read, archives:read]"
+    scopes = "[files:read, archives:read, sessions:read]"
     config.write_text(
         f"server: {{{server}, workers: {WORKERS}}}\n"
         f"auth: {{keys: [{{id: bench, org: bench, sha256: {DIGEST}, scopes: {scopes}}}]}}\n"

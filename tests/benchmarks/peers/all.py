@@ -10,6 +10,7 @@ from tests.benchmarks.peers.proxied import (
     nginx_proxied,
     nginx_unix,
 )
+from tests.benchmarks.peers.stored import gateway_postgres, gateway_sqlite
 
 PEERS: dict[str, Peer] = ARCHIVERS | {
     peer.__name__.replace("_", "-"): peer
@@ -25,5 +26,7 @@ PEERS: dict[str, Peer] = ARCHIVERS | {
         gateway_unix,
         nginx_unix,
         gateway_offload,
+        gateway_sqlite,
+        gateway_postgres,
     )
 }
