@@ -83,8 +83,8 @@ class Connection(BaseProtocol):
 
     A connection that has not sent a complete request head *header_s* seconds after it was opened,
     or after the first byte of the next head, is closed, and one that sends nothing for
-    *keepalive_s* after an answer. (That one also holds for a head that begins while the request
-    before it is being answered.) A reader that does not take the rest of an answer whose handler
+    *keepalive_s*. (That one also holds for a head that begins while the request before it is being
+    answered.) A reader that does not take the rest of an answer whose handler
     is done is cut off. Nothing is told of the bytes of a malformed head, in which a key may stand.
     """
 
@@ -130,7 +130,7 @@ class Connection(BaseProtocol):
         self.ssl_context = transport.get_extra_info("sslcontext")
         self.peername = transport.get_extra_info("peername")
         self.sockname = transport.get_extra_info("sockname")
-        self._close_in(self._timeouts.header_s)
+        self._close_in(min(self._timeouts.header_s, self._timeouts.keepalive_s))
         self._task = self._loop.create_task(self._serve())
         self._host.opened(self)
 

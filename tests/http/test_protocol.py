@@ -527,3 +527,35 @@ async def test_head_to_the_wrong_place_leaks_no_bytes(gateway: Gateway) -> None:
             answer = await wire.ask(target, AUTH, method="HEAD")
             assert answer.status in (400, 404)
         assert (await wire.ask("/livez")).json == {"status": "alive"}
+
+
+async def test_more_requests_than_wait_at_once_are_all_answered(gateway: Gateway) -> None:
+    """Reading goes on whenever half of those that wait have been answered."""
+    count = 500
+    async with await Wire.connect(gateway.port) as wire:
+        await wire.send(head(FILES + "/file", AUTH) * count + head("/livez", "Connection: close"))
+        answers = [await wire.answer() for _ in range(count + 1)]
+        data, end = await wire.rest()
+
+    assert [answer.body for answer in answers[:-1]] == [b"content"] * count
+    assert (answers[-1].json, data, end) == ({"status": "alive"}, b"", "closed")
+
+
+async def test_who_sends_many_requests_at_once_takes_turns_with_others(gateway: Gateway) -> None:
+    """Answers from memory never wait: one connection's would all come before anybody else's."""
+    turns = 0
+
+    def turn() -> None:
+        nonlocal turns
+        turns += 1
+        if turns < 100:
+            loop.call_soon(turn)
+
+    loop = asyncio.get_running_loop()
+    async with await Wire.connect(gateway.port) as wire:
+        await wire.send(head("/livez") * 100)
+        turn()
+        for _ in range(100):
+            await wire.answer()
+
+    assert turns == 100
