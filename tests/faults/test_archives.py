@@ -35,7 +35,7 @@ from tests import gateways
 from tests.doubles import fault_proxy, faults, file_api
 from tests.doubles.fault_proxy import Answer, Fault
 from tests.faults import stage
-from tests.faults.stage import FILES, HASTY
+from tests.faults.stage import FILES, HASTY, PATIENT, Times
 from tests.faults.subjects import SUBJECTS, Subject
 from tests.gateways import plant
 from tests.unit.executors.engines.tars import END, Given, held, member, packed
@@ -51,11 +51,11 @@ class Packer:
     subject: Subject
     more: str = ""
 
-    def section(self, tmp: Path, url: str) -> dict[str, Any]:
+    def section(self, tmp: Path, url: str, times: Times) -> dict[str, Any]:
         section = dict(self.subject.section(tmp, url))
         if self.more:
             (tmp / "profile.yaml").write_text(file_api.PROFILE + self.more)
-        return {**section, "timeout": HASTY.executor}
+        return {**section, "timeout": times.executor}
 
 
 PACKERS = {
@@ -77,14 +77,16 @@ class Stage:
 
 
 @asynccontextmanager
-async def staged(packer: Packer, tmp: Path, port: int | None = None) -> AsyncIterator[Stage]:
+async def staged(
+    packer: Packer, tmp: Path, port: int | None = None, times: Times = PATIENT
+) -> AsyncIterator[Stage]:
     """The executor, whose backend is behind the proxy, or at another *port*."""
     plant(tmp / "remote" / "s1", FILES)
     async with (
         packer.subject.backend(tmp / "remote") as backend,
         fault_proxy.running(backend) as proxy,
     ):
-        section = packer.section(tmp, f"http://127.0.0.1:{port or proxy.port}")
+        section = packer.section(tmp, f"http://127.0.0.1:{port or proxy.port}", times)
         kind = executor_class(section["type"])
         config = kind.Config.model_validate(section)
         async with kind.running("remote", config) as executor:
@@ -135,7 +137,8 @@ BROKEN: dict[str, tuple[Fault, type[GatewayError]]] = {
 @pytest.mark.parametrize(("fault", "expected"), BROKEN.values(), ids=BROKEN.keys())
 async def test_what_is_not_whole_is_an_outage(packer, fault, expected, tmp_path):
     """And the next one is whole."""
-    async with staged(packer, tmp_path) as stage:
+    times = HASTY if expected is TimedOut else PATIENT
+    async with staged(packer, tmp_path, times=times) as stage:
         stage.proxy.fault = fault
         with pytest.raises(Outage) as raised:
             await stage.archive()
