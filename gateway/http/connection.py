@@ -1,7 +1,6 @@
 """Client connections: how long each may take, and how all of them end without losing an answer."""
 
 import asyncio
-import math
 import socket
 import struct
 from collections import deque
@@ -9,22 +8,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
-import structlog
-from aiohttp import EMPTY_PAYLOAD, HttpVersion10, StreamReader, web
+from aiohttp import EMPTY_PAYLOAD, StreamReader, web
 from aiohttp.base_protocol import BaseProtocol
 from aiohttp.http import HttpProcessingError, HttpRequestParser, RawRequestMessage, StreamWriter
 from aiohttp.tcp_helpers import tcp_keepalive
-from multidict import CIMultiDict, CIMultiDictProxy
-from yarl import URL
 
 from gateway.http.answers import Answer, Response
-from gateway.http.context import EXCHANGE, UNMATCHED, Exchange
-from gateway.http.errors import error_body, error_response
+from gateway.http.context import EXCHANGE, Exchange
+from gateway.http.deadline import Deadline
 from gateway.http.pace import untaken
-from gateway.telemetry import metrics
-from gateway.telemetry.correlation import REQUEST_ID
-
-log = structlog.get_logger()
+from gateway.http.unreadable import UNREADABLE, failure, refusal
 
 # Longer heads are refused with 400. A path of 4095 bytes may be percent-encoded threefold, and a
 # key of 8 KB has to be answered like any other wrong key.
@@ -63,20 +56,6 @@ class Host(Protocol):
 
 _Coming = tuple[RawRequestMessage | HttpProcessingError, StreamReader]
 
-# What stands for a request that could not be parsed.
-_UNREADABLE = RawRequestMessage(
-    method="UNKNOWN",
-    path="/",
-    version=HttpVersion10,
-    headers=CIMultiDictProxy(CIMultiDict()),
-    raw_headers=(),
-    should_close=True,
-    compression=None,
-    upgrade=False,
-    chunked=False,
-    url=URL("/"),
-)
-
 
 class Connection(BaseProtocol):
     """Parses requests as they come and answers them one by one, all in one task.
@@ -110,9 +89,7 @@ class Connection(BaseProtocol):
         self._in_head = True
         self._is_deaf = False  # nothing that still comes is a request
         self._is_answering = False
-        self._closes_at = 0.0  # if it is idle then
-        self._looks_at = math.inf
-        self._timer: asyncio.TimerHandle | None = None
+        self._deadline = Deadline(loop, self._close_if_idle)
         self._stalled = (0, 0.0)  # so many bytes are left to send, since when
         self.finishing = False  # the request that is being answered is the last
         self.is_aborted = False
@@ -130,7 +107,7 @@ class Connection(BaseProtocol):
         self.ssl_context = transport.get_extra_info("sslcontext")
         self.peername = transport.get_extra_info("peername")
         self.sockname = transport.get_extra_info("sockname")
-        self._close_in(min(self._timeouts.header_s, self._timeouts.keepalive_s))
+        self._deadline.within(min(self._timeouts.header_s, self._timeouts.keepalive_s))
         self._task = self._loop.create_task(self._serve())
         self._host.opened(self)
 
@@ -138,8 +115,7 @@ class Connection(BaseProtocol):
         """Stop waiting, and the handler: nobody wants its answer any more."""
         super().connection_lost(exc)
         self._is_deaf = True
-        if self._timer is not None:
-            self._timer.cancel()
+        self._deadline.cancel()
         self._task.cancel()
         self._host.closed(self)
 
@@ -161,13 +137,13 @@ class Connection(BaseProtocol):
                 self._pause_reading_for_buffer()
         elif self._idle is not None and not self._in_head:
             self._in_head = True
-            self._close_in(self._timeouts.header_s)
+            self._deadline.within(self._timeouts.header_s)
 
     def finish(self) -> None:
         """Answer what has been asked, is being asked, or is about to be by a new client; close."""
         self.finishing = True
         if self._in_head:
-            self._close_in(min(_LAST_HEAD_S, self._timeouts.header_s))
+            self._deadline.within(min(_LAST_HEAD_S, self._timeouts.header_s))
         elif self._idle is not None:
             self._close()
 
@@ -211,18 +187,18 @@ class Connection(BaseProtocol):
             await self._asked()
         message, payload = self._next()
         error = message if isinstance(message, HttpProcessingError) else None
-        head = _UNREADABLE if isinstance(message, HttpProcessingError) else message
+        head = UNREADABLE if isinstance(message, HttpProcessingError) else message
         writer = StreamWriter(self, self._loop)
         request = self._request(head, payload, writer)
         self._is_answering = True
         try:
-            response = _refusal(request, error) if error else await self._host.answer(request)
+            response = refusal(request, error) if error else await self._host.answer(request)
         except ConnectionError:
             raise
         except Exception as exc:  # logged, by its name alone
             if writer.output_size:
                 raise ConnectionError("the connection is of no more use") from exc
-            response = _failure(request, exc)
+            response = failure(exc)
         finally:
             self._is_answering = False
         if isinstance(response, Answer):
@@ -236,7 +212,7 @@ class Connection(BaseProtocol):
 
     async def _asked(self) -> None:
         if not self._in_head:
-            self._close_in(self._timeouts.keepalive_s)
+            self._deadline.within(self._timeouts.keepalive_s)
         self._idle = self._loop.create_future()
         try:
             await self._idle
@@ -280,23 +256,8 @@ class Connection(BaseProtocol):
             return False
         return True
 
-    def _close_in(self, seconds: float) -> None:
-        """Close then, if it is idle; the timer is not moved for every request."""
-        self._closes_at = self._loop.time() + seconds
-        if self._timer is None or self._closes_at < self._looks_at:
-            if self._timer is not None:
-                self._timer.cancel()
-            self._looks_at = self._closes_at
-            self._timer = self._loop.call_at(self._looks_at, self._look)
-
-    def _look(self) -> None:
-        self._timer = None
-        if self._idle is None:
-            return  # the time is set anew behind the answer
-        left = self._closes_at - self._loop.time()
-        if left > 0:
-            self._close_in(left)
-        else:
+    def _close_if_idle(self) -> None:
+        if self._idle is not None:  # or the time is set anew behind the answer
             self._close()
 
     def _close(self) -> None:
@@ -314,20 +275,3 @@ def is_last(request: web.BaseRequest) -> bool:
         or "Upgrade" in request.headers
         or request.method == "CONNECT"
     )
-
-
-def _refusal(request: web.BaseRequest, error: HttpProcessingError) -> Answer:
-    REQUEST_ID.set(request[EXCHANGE].request_id)
-    log.info("request_malformed", error=type(error).__name__)
-    return _last_answer(error_response(400, error_body("malformed request")))
-
-
-def _failure(request: web.BaseRequest, error: Exception) -> Answer:
-    log.error("request_failed", error=type(error).__name__)
-    return _last_answer(error_response(500, error_body("internal error")))
-
-
-def _last_answer(answer: Answer) -> Answer:
-    metrics.REQUESTS.labels(UNMATCHED, "other", answer.status).inc()
-    answer.keep_alive = False
-    return answer
