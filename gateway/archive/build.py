@@ -72,7 +72,10 @@ class _Made(NamedTuple):
 
 
 async def _packets(plan: Plan, source: Source, helpers: Helpers) -> AsyncGenerator[_Made, None]:
-    """Yield what the jobs make, in order; its file is closed when the next one is asked for."""
+    """Yield what the jobs make, in order; its file is used again after the next one is asked for.
+
+    Whoever leaves earlier may still have somebody read it.
+    """
     steps = _steps(plan.members if plan.manifest is None else plan.members[:-1])
     if plan.manifest is not None:
         steps = chain(steps, [Step(len(plan.members) - 1, len(plan.members))])
@@ -92,8 +95,10 @@ async def _packets(plan: Plan, source: Source, helpers: Helpers) -> AsyncGenerat
                 under_way.popleft()
                 try:
                     yield _Made(step, made, packet)
-                finally:
+                except BaseException:
                     os.close(made)
+                    raise
+                helpers.memory.give_back(made)
     finally:
         for _, coming in under_way:
             coming.cancel()

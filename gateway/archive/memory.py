@@ -1,0 +1,38 @@
+"""Files in memory that are used again: to get a new one's pages costs more than to fill them."""
+
+import os
+import threading
+
+_MOST_FREE = 12  # what two archives have under way
+
+
+class Memory:
+    """Descriptors of files in memory, for threads. What is in one from before means nothing."""
+
+    def __init__(self) -> None:
+        self._free: list[int] = []
+        self._lock = threading.Lock()
+        self._is_closed = False
+
+    def take(self) -> int:
+        """A file that is the caller's: to be given back, or closed; raise OSError."""
+        with self._lock:
+            if self._free:
+                return self._free.pop()
+        return os.memfd_create("packet", os.MFD_CLOEXEC)
+
+    def give_back(self, descriptor: int) -> None:
+        """Take a file that nobody reads or writes any more; what may be in use is to be closed."""
+        with self._lock:
+            if not self._is_closed and len(self._free) < _MOST_FREE:
+                self._free.append(descriptor)
+                return
+        os.close(descriptor)
+
+    def close(self) -> None:
+        """Keep no files any more."""
+        with self._lock:
+            self._is_closed = True
+            free, self._free = self._free, []
+        for descriptor in free:
+            os.close(descriptor)
