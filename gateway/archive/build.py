@@ -20,6 +20,7 @@ from gateway.domain.archives import Format, Member
 from gateway.domain.errors import StreamBroken
 
 _AT_ONCE = 6  # jobs of one archive
+_FIRST_BYTES = 64 << 10  # of the members of the first job, for which the reader waits
 
 
 class Sink(Protocol):
@@ -51,7 +52,8 @@ def _steps(members: Sequence[Member]) -> Iterator[Step]:
     begin, size = 0, 0
     for index, member in enumerate(members):
         is_large = member.size > MOST_BYTES
-        if is_large or size + member.size > MOST_BYTES or index - begin >= MOST_MEMBERS:
+        most = MOST_BYTES if begin else _FIRST_BYTES
+        if is_large or size + member.size > most or index - begin >= MOST_MEMBERS:
             if index > begin:
                 yield Step(begin, index)
             begin, size = index, 0
