@@ -3,14 +3,14 @@
 import os
 import threading
 
-_MOST_FREE = 12  # what two archives have under way
+_KEPT = 12  # what two archives have under way
 
 
 class Memory:
     """Descriptors of files in memory, for threads. What is in one from before means nothing."""
 
     def __init__(self) -> None:
-        self._free: list[int] = []
+        self._free = [_new() for _ in range(_KEPT)]
         self._lock = threading.Lock()
         self._is_closed = False
 
@@ -19,12 +19,12 @@ class Memory:
         with self._lock:
             if self._free:
                 return self._free.pop()
-        return os.memfd_create("packet", os.MFD_CLOEXEC)
+        return _new()
 
     def give_back(self, descriptor: int) -> None:
         """Take a file that nobody reads or writes any more; what may be in use is to be closed."""
         with self._lock:
-            if not self._is_closed and len(self._free) < _MOST_FREE:
+            if not self._is_closed and len(self._free) < _KEPT:
                 self._free.append(descriptor)
                 return
         os.close(descriptor)
@@ -36,3 +36,7 @@ class Memory:
             free, self._free = self._free, []
         for descriptor in free:
             os.close(descriptor)
+
+
+def _new() -> int:
+    return os.memfd_create("packet", os.MFD_CLOEXEC)
