@@ -1,12 +1,12 @@
 """Builds an archive: its jobs are done side by side, and what they make is written in order."""
 
 import asyncio
-import os
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import aclosing
+from functools import partial
 from itertools import chain
 from typing import NamedTuple, Protocol
 
@@ -15,6 +15,7 @@ from gateway.archive import zip as records
 from gateway.archive.bodies import Loader, Source
 from gateway.archive.helpers import Helpers
 from gateway.archive.jobs import MOST_BYTES, MOST_MEMBERS, Changed, Packet, Step, cut
+from gateway.archive.memory import Memory
 from gateway.archive.plan import Plan
 from gateway.domain.archives import Format, Member
 from gateway.domain.errors import StreamBroken
@@ -98,18 +99,18 @@ async def _packets(plan: Plan, source: Source, helpers: Helpers) -> AsyncGenerat
                 try:
                     yield _Made(step, made, packet)
                 except BaseException:
-                    os.close(made)
+                    helpers.memory.let_go(made)
                     raise
                 helpers.memory.give_back(made)
     finally:
         for _, coming in under_way:
             coming.cancel()
-            coming.add_done_callback(_close_made)
+            coming.add_done_callback(partial(_give_back, helpers.memory))
 
 
-def _close_made(done: "Future[tuple[int, Packet]]") -> None:
+def _give_back(memory: Memory, done: "Future[tuple[int, Packet]]") -> None:
     if not done.cancelled() and done.exception() is None:
-        os.close(done.result()[0])
+        memory.give_back(done.result()[0])
 
 
 class _Writer(ABC):

@@ -72,7 +72,7 @@ class Helpers:
             return memory, do(memory)
         except BaseException:
             # Not given back: a lost helper that hangs in a file system may still write to it.
-            os.close(memory)
+            self.memory.let_go(memory)
             raise
 
     def _warm_up(self) -> None:

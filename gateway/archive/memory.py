@@ -15,19 +15,24 @@ class Memory:
         self._is_closed = False
 
     def take(self) -> int:
-        """A file that is the caller's: to be given back, or closed; raise OSError."""
+        """A file that is the caller's: to be given back, or let go; raise OSError."""
         with self._lock:
             if self._free:
                 return self._free.pop()
         return _new()
 
     def give_back(self, descriptor: int) -> None:
-        """Take a file that nobody reads or writes any more; what may be in use is to be closed."""
+        """Take a file that nobody reads or writes any more."""
         with self._lock:
             if not self._is_closed and len(self._free) < _KEPT:
                 self._free.append(descriptor)
                 return
         os.close(descriptor)
+
+    def let_go(self, descriptor: int) -> None:
+        """Close a file that may still be in use; another one takes its place."""
+        os.close(descriptor)
+        self.give_back(_new())
 
     def close(self) -> None:
         """Keep no files any more."""

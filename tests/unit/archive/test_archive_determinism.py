@@ -54,7 +54,7 @@ for number in range(10_000):
 for number in range(5_000):
     head = noise(number, 8)
     # What begins at the third byte comes again.
-    data = head + noise(-number, 40) + head[2:] + words[:17_000]
+    data = head + noise(number + 5_000, 40) + head[2:] + words[:17_000]
     digest.update(compress.deflated(data))
 print(digest.hexdigest())
 """
