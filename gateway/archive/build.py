@@ -1,12 +1,12 @@
 """Builds an archive: its jobs are done side by side, and what they make is written in order."""
 
 import asyncio
-import os
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import aclosing
+from functools import partial
 from itertools import chain
 from typing import NamedTuple, Protocol
 
@@ -15,11 +15,13 @@ from gateway.archive import zip as records
 from gateway.archive.bodies import Loader, Source
 from gateway.archive.helpers import Helpers
 from gateway.archive.jobs import MOST_BYTES, MOST_MEMBERS, Changed, Packet, Step, cut
+from gateway.archive.memory import Memory
 from gateway.archive.plan import Plan
 from gateway.domain.archives import Format, Member
 from gateway.domain.errors import StreamBroken
 
 _AT_ONCE = 6  # jobs of one archive
+_FIRST_BYTES = 64 << 10  # of the members of the first job, for which the reader waits
 
 
 class Sink(Protocol):
@@ -51,7 +53,8 @@ def _steps(members: Sequence[Member]) -> Iterator[Step]:
     begin, size = 0, 0
     for index, member in enumerate(members):
         is_large = member.size > MOST_BYTES
-        if is_large or size + member.size > MOST_BYTES or index - begin >= MOST_MEMBERS:
+        most = MOST_BYTES if begin else _FIRST_BYTES
+        if is_large or size + member.size > most or index - begin >= MOST_MEMBERS:
             if index > begin:
                 yield Step(begin, index)
             begin, size = index, 0
@@ -72,7 +75,10 @@ class _Made(NamedTuple):
 
 
 async def _packets(plan: Plan, source: Source, helpers: Helpers) -> AsyncGenerator[_Made, None]:
-    """Yield what the jobs make, in order; its file is closed when the next one is asked for."""
+    """Yield what the jobs make, in order; its file is used again after the next one is asked for.
+
+    Whoever leaves earlier may still have somebody read it.
+    """
     steps = _steps(plan.members if plan.manifest is None else plan.members[:-1])
     if plan.manifest is not None:
         steps = chain(steps, [Step(len(plan.members) - 1, len(plan.members))])
@@ -92,17 +98,19 @@ async def _packets(plan: Plan, source: Source, helpers: Helpers) -> AsyncGenerat
                 under_way.popleft()
                 try:
                     yield _Made(step, made, packet)
-                finally:
-                    os.close(made)
+                except BaseException:
+                    helpers.memory.let_go(made)
+                    raise
+                helpers.memory.give_back(made)
     finally:
         for _, coming in under_way:
             coming.cancel()
-            coming.add_done_callback(_close_made)
+            coming.add_done_callback(partial(_give_back, helpers.memory))
 
 
-def _close_made(done: "Future[tuple[int, Packet]]") -> None:
+def _give_back(memory: Memory, done: "Future[tuple[int, Packet]]") -> None:
     if not done.cancelled() and done.exception() is None:
-        os.close(done.result()[0])
+        memory.give_back(done.result()[0])
 
 
 class _Writer(ABC):

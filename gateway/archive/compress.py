@@ -23,14 +23,19 @@ HAS_ZSTD = len(PACKAGES) > 1
 
 GZIP_HEADER = b"\x1f\x8b\x08\0\0\0\0\0\x04\xff"  # RFC 1952: no name, no time, fast, any system
 
-# The only one of ISA-L's levels that gives equal bytes for equal data in every process: 1 and 2
-# differ by a byte once in some hundred thousand files (isal 1.9.1, 60 processes), and 0 lets random
-# data grow by a quarter.
-_LEVEL = 3
+# ISA-L's level 0 lets random data grow by a quarter. Levels 1 and 2 look up the third byte of a
+# stream by a hash of where the stream's state lies in memory, so that equal data may give other
+# bytes (ISA-L 2.31: `.write_first_byte` in igzip_icf_body_h1_gr_bt.asm takes rcx, which is still
+# the first argument). Behind a dictionary they don't; level 3, which is as fast for small files,
+# never does.
+_LEVEL, _SMALL_LEVEL = 1, 3
+_SMALL = 16 << 10  # bytes
 _RAW = -15  # no zlib or gzip framing around the deflate data
 _PROBE = 4096  # bytes from the middle
 _WORTH_IT = 0.95
 _LONGEST_STORED = 65_535  # bytes of one stored block (RFC 1951, 3.2.4)
+_SHORTEST_MATCH = 4  # bytes, in ISA-L
+_WINDOW = 32 << 10
 
 _STORED_BLOCK = struct.Struct("<BHH")
 _GZIP_TRAILER = struct.Struct("<LL")
@@ -57,7 +62,9 @@ def compresses(data: bytes) -> bool:
 
 def deflated(data: bytes) -> bytes:
     """All of a file's data as a complete deflate stream."""
-    return isal_zlib.compress(data, _LEVEL, _RAW)
+    if len(data) <= _SMALL:
+        return isal_zlib.compress(data, _SMALL_LEVEL, _RAW)
+    return b"".join(_deflated(data, zlib.Z_FINISH))
 
 
 def deflate_piece(data: bytes, *, last: bool, stored: bool) -> Buffers:
@@ -67,9 +74,7 @@ def deflate_piece(data: bytes, *, last: bool, stored: bool) -> Buffers:
     """
     if stored or not compresses(data):
         return _stored_blocks(data, last=last)
-    compressor = isal_zlib.compressobj(_LEVEL, wbits=_RAW)
-    body = compressor.compress(data)
-    return body, compressor.flush(zlib.Z_FINISH if last else zlib.Z_FULL_FLUSH)
+    return _deflated(data, zlib.Z_FINISH if last else zlib.Z_FULL_FLUSH)
 
 
 def stored_size(size: int) -> int:
@@ -87,6 +92,25 @@ def zstd_frame(data: bytes) -> bytes:
     import zstandard  # an extra
 
     return zstandard.ZstdCompressor(level=1, write_checksum=True).compress(data)
+
+
+def _deflated(data: bytes, flush: int) -> tuple[bytes, bytes]:
+    dictionary = _unused(data)
+    if dictionary is None:
+        compressor = isal_zlib.compressobj(_SMALL_LEVEL, wbits=_RAW)
+    else:
+        compressor = isal_zlib.compressobj(_LEVEL, wbits=_RAW, zdict=dictionary)
+    return compressor.compress(data), compressor.flush(flush)
+
+
+def _unused(data: bytes) -> bytes | None:
+    """A dictionary of one byte that no match can begin with: who unpacks the data has none."""
+    head = data[: _SHORTEST_MATCH - 1]
+    for number in range(256):
+        byte = bytes((number,))
+        if data.find(byte + head, 0, _WINDOW + len(head)) < 0:
+            return byte
+    return None
 
 
 def _stored_blocks(data: bytes, *, last: bool) -> list[bytes | memoryview]:

@@ -25,16 +25,13 @@ def main(control: int) -> None:
 
 
 def _serve(sock: socket.socket) -> None:
-    """Do one job: answer with its packet and a file, or with the member that has changed."""
-    values, (descriptor,) = frames.receive_with(sock, 1)
+    """Do one job: answer with its packet, or with the member that has changed."""
+    values, (descriptor, memory) = frames.receive_with(sock, 2)
     try:
-        made, packet = run(Job(*values), descriptor)
+        answer: object = tuple(run(Job(*values), descriptor, memory))
     except Changed as exc:
-        frames.send(sock, str(exc))
-        return
+        answer = str(exc)
     finally:
         os.close(descriptor)
-    try:
-        frames.send(sock, tuple(packet), [made])
-    finally:
-        os.close(made)
+        os.close(memory)
+    frames.send(sock, answer)

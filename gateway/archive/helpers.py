@@ -4,15 +4,17 @@ import os
 import socket
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Future
 from contextlib import asynccontextmanager, contextmanager, suppress
+from functools import partial
 from typing import Self
 
 import structlog
 
 from gateway.archive.compress import PACKAGES
 from gateway.archive.jobs import Changed, Job, Packet, run
+from gateway.archive.memory import Memory
 from gateway.system import frames
 from gateway.system.helper import HelperLost, HelperProcess
 from gateway.system.pool import Pool
@@ -29,6 +31,7 @@ class Helpers:
     """
 
     def __init__(self, count: int) -> None:
+        self.memory = Memory()
         self._pool = Pool("archive", count)
         self._all = [_Helper() for _ in range(count)]
         self._idle = deque(self._all)  # one for each thread that is not at work
@@ -47,7 +50,7 @@ class Helpers:
             threading.Thread(target=helpers._close, name="archive-end", daemon=True).start()
 
     def submit(self, job: Job, descriptor: int) -> Future[tuple[int, Packet]]:
-        """Do *job* as `jobs.run` does, and close *descriptor*."""
+        """Do *job* as `jobs.run` does, and close *descriptor*; also return a file of `memory`."""
         try:
             coming = self._pool.submit(self._do, job, descriptor)
         except RuntimeError:  # the helpers have ended
@@ -57,11 +60,20 @@ class Helpers:
         return coming
 
     def _do(self, job: Job, descriptor: int) -> tuple[int, Packet]:
-        with self._helper() as helper:
-            try:
-                return helper.do(job, descriptor)
-            except HelperLost:
-                return run(job, descriptor)
+        try:
+            with self._helper() as helper:
+                return self._packed(partial(helper.do, job, descriptor))
+        except HelperLost:
+            return self._packed(partial(run, job, descriptor))
+
+    def _packed(self, do: Callable[[int], Packet]) -> tuple[int, Packet]:
+        memory = self.memory.take()
+        try:
+            return memory, do(memory)
+        except BaseException:
+            # Not given back: a lost helper that hangs in a file system may still write to it.
+            self.memory.let_go(memory)
+            raise
 
     def _warm_up(self) -> None:
         # If it is lost, that is in the log, and the next job tries again.
@@ -77,6 +89,7 @@ class Helpers:
             self._idle.append(helper)
 
     def _close(self) -> None:
+        self.memory.close()
         for helper in self._all:
             helper.close()
 
@@ -95,13 +108,13 @@ class _Helper:
         with self._lock:
             self._connected()
 
-    def do(self, job: Job, descriptor: int) -> tuple[int, Packet]:
+    def do(self, job: Job, descriptor: int, memory: int) -> Packet:
         """Have the process do *job*; raise `Changed`, or `HelperLost` if it cannot."""
         with self._lock:
             sock = self._connected()
             try:
-                frames.send(sock, tuple(job), [descriptor])
-                answer, made = frames.receive_with(sock, 1)
+                frames.send(sock, tuple(job), [descriptor, memory])
+                answer, _ = frames.receive_with(sock, 1)
             except (OSError, EOFError) as exc:
                 if not self._is_closed:
                     hint = "another one is started"
@@ -111,7 +124,7 @@ class _Helper:
                 raise HelperLost from exc
         if isinstance(answer, str):
             raise Changed(answer)
-        return made[0], Packet(*answer)
+        return Packet(*answer)
 
     def close(self) -> None:
         """End the process, whatever it is doing; whoever waits for it goes on at once."""

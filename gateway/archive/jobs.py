@@ -92,10 +92,10 @@ class Packet(NamedTuple):
     bodies: list[tuple[int, ...]]
 
 
-def run(job: Job, descriptor: int) -> tuple[int, Packet]:
-    """Do *job*; return a file in memory with what it made, which is the caller's to close.
+def run(job: Job, descriptor: int, memory: int) -> Packet:
+    """Do *job*, and write what it makes to the file *memory*, from its beginning.
 
-    Raise `Changed`.
+    Raise `Changed`, or OSError if that file cannot take it.
     """
     parts = [
         Part(where, first, length, name, Member(*member))
@@ -104,13 +104,7 @@ def run(job: Job, descriptor: int) -> tuple[int, Packet]:
     read = _reader(job, descriptor)
     pack = _zipped if job.form == "zip" else _tarred
     output, bodies = pack(job, parts, read)
-    made = os.memfd_create("packet", os.MFD_CLOEXEC)
-    try:
-        length = _write(made, output)
-    except BaseException:
-        os.close(made)
-        raise
-    return made, Packet(length, [tuple(body) for body in bodies])
+    return Packet(_write(memory, output), [tuple(body) for body in bodies])
 
 
 _Read = Callable[[Part], bytes]
@@ -225,9 +219,10 @@ def _write(descriptor: int, output: list[bytes | memoryview]) -> int:
     total = 0
     buffers = iter(output)
     while group := list(islice(buffers, _MOST_BUFFERS)):
-        total += sum(map(len, group))
-        if os.writev(descriptor, group) < sum(map(len, group)):
+        length = sum(map(len, group))
+        if os.pwritev(descriptor, group, total) < length:
             raise OSError(errno.ENOSPC, "a file in memory is full")
+        total += length
     return total
 
 

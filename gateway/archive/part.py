@@ -37,6 +37,7 @@ class Part:
         self._opened = opened
         self._locked = locked
         self._lock = threading.Lock()
+        self._buffer = memoryview(bytearray(_PIECE))
         self._size = 0
         self._is_complete = False
         self._is_closed = False
@@ -49,10 +50,9 @@ class Part:
     def append_from(self, source: Descriptor, count: int) -> None:
         """Copy the first *count* bytes of another file; raise ValueError if it has fewer."""
         # Twice as fast here as sendfile from a memfd to ext4, which goes page by page.
-        buffer = memoryview(bytearray(min(count, _PIECE)))
         with self._lock, source.held() as fd:
             for position in range(0, count, _PIECE):
-                piece = buffer[: min(_PIECE, count - position)]
+                piece = self._buffer[: min(_PIECE, count - position)]
                 if os.preadv(fd, (piece,), position) != len(piece):
                     raise ValueError(f"the file has fewer than {count} bytes")
                 self._write(piece)

@@ -26,7 +26,7 @@ from gateway.archive.zip import (
 from gateway.domain.archives import Format, Member, Packing, Skipped
 from gateway.domain.errors import TooLarge
 
-_WRITER = b"1"  # a change of the bytes that are made of equal members changes this
+_WRITER = b"2"  # a change of the bytes that are made of equal members changes this
 _RACY_NS = 3_000_000_000  # many backends tell whole seconds only
 _AT_ONCE = 256  # members
 _LONGEST_NAME = 0xFFFF  # bytes, in a zip

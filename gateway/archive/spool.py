@@ -7,9 +7,10 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from types import TracebackType
 from typing import Final, Self, TypeVar
+from weakref import WeakValueDictionary
 
 import structlog
 
@@ -30,7 +31,8 @@ T = TypeVar("T")
 _LOOKERS: Final = 4
 _WRITERS: Final = 8
 
-# A look at a growing file takes a few microseconds; how often, while nothing comes.
+# A look at a growing file takes a few microseconds; how often, while nothing comes, unless this
+# process makes it and rings.
 _SHORTEST_PAUSE_S: Final = 0.002
 _LONGEST_PAUSE_S: Final = 0.02
 
@@ -45,6 +47,8 @@ class Spool:
         self._shelf = shelf
         self._lookers = lookers
         self._writers = writers
+        # Of what this process makes: whoever waits for one to be set, looks again.
+        self._bells: WeakValueDictionary[str, asyncio.Event] = WeakValueDictionary()
 
     @classmethod
     @asynccontextmanager
@@ -65,7 +69,7 @@ class Spool:
     async def find(self, key: str) -> "Spooled | None":
         """The entry, if it is there or is being made, by this process or another."""
         found = await _done(self._lookers.submit(self._shelf.find, key), Found.close)
-        return None if found is None else Spooled(found)
+        return None if found is None else Spooled(found, self._bells.get(key) or asyncio.Event())
 
     async def begin(self, key: str, most_bytes: int) -> "Growing | None":
         """Reserve *most_bytes* for an entry; None if they do not fit, whatever is evicted.
@@ -74,7 +78,10 @@ class Spool:
         again; then begin.
         """
         part = await _done(self._lookers.submit(self._shelf.begin, key, most_bytes), Part.close)
-        return None if part is None else Growing(part, most_bytes, self._writers)
+        if part is None:
+            return None
+        bell = self._bells[key] = asyncio.Event()
+        return Growing(part, most_bytes, self._writers, bell)
 
     async def used(self) -> int:
         """The bytes in the spool."""
@@ -88,11 +95,12 @@ class Spooled:
     vanish if its maker fails, and a read then comes short.
     """
 
-    def __init__(self, found: Found) -> None:
+    def __init__(self, found: Found, bell: asyncio.Event) -> None:
         self.file = found.data
         self.size = 0
         self.is_complete = False
         self._found = found
+        self._bell = bell
         self._failed = False
         self._look()
 
@@ -120,7 +128,9 @@ class Spooled:
         pause_s = _SHORTEST_PAUSE_S
         self._look()
         while not self._failed and not self.is_complete and self.size <= position:
-            await asyncio.sleep(pause_s)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pause_s):
+                    await self._bell.wait()
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
             self._look()
         if self._failed:
@@ -149,11 +159,12 @@ class Growing:
     One call at a time. They raise `Unavailable` if the disk is full or fails.
     """
 
-    def __init__(self, part: Part, most_bytes: int, pool: Pool) -> None:
+    def __init__(self, part: Part, most_bytes: int, pool: Pool, bell: asyncio.Event) -> None:
         self._part = part
         self._left = most_bytes
         self._size = 0
         self._pool = pool
+        self._bell = bell
 
     async def __aenter__(self) -> Self:
         return self
@@ -172,11 +183,14 @@ class Growing:
             # Not raised: it matters less than why the entry is left, and who looks for room next
             # removes the file.
             log.warning("part_not_removed", reason=str(left))
+        finally:
+            self._ring()
 
     async def append(self, data: bytes | memoryview) -> None:
         """Write *data* at the end; raise ValueError if more was not reserved."""
         self._take(memoryview(data).nbytes)
         await _done(self._pool.submit(self._part.append, data))
+        self._ring()
 
     async def append_from(self, descriptor: int, count: int) -> None:
         """Copy the first *count* bytes of another file; ValueError as in `append`."""
@@ -186,6 +200,7 @@ class Growing:
             await _done(self._pool.submit(self._part.append_from, source, count))
         finally:
             source.close()
+        self._ring()
 
     async def finish(self) -> None:
         """Make it a complete entry that survives a restart, and a loss of power.
@@ -193,6 +208,11 @@ class Growing:
         Followers see its end at once. Raises ValueError if not all was written.
         """
         await _done(self._pool.submit(self._part.finish, self._size))
+        self._ring()
+
+    def _ring(self) -> None:
+        self._bell.set()
+        self._bell.clear()
 
     def _take(self, count: int) -> None:
         if count > self._left:

@@ -52,8 +52,9 @@ class FileStream(ABC):
 
     *source* names the executor that answered; *fallback* is the code of the `Outage` why an
     earlier one in the chain did not. *entry* is of the open file itself. *descriptor*, if there is
-    one, may be sent from by position while the stream is open. Parts of a stream that is not
-    *seekable* cost what stands before them. Of one that is *complete* the backend has given all.
+    one, may be sent from by position while the stream is open, as far as `reach` says. Parts of a
+    stream that is not *seekable* cost what stands before them. Of one that is *complete* the
+    backend has given all.
     """
 
     source: str
@@ -69,6 +70,14 @@ class FileStream(ABC):
 
         Where `entry.size` is unknown there are fewer if the file ends before.
         """
+
+    async def reach(self, position: int) -> int:
+        """Wait until *descriptor* has a byte at *position*, or all it will have; return its size.
+
+        Raises `StreamBroken` if what writes the file fails.
+        """
+        assert self.entry.size is not None  # that of an open file is known
+        return self.entry.size
 
     async def location(self) -> bytes | None:
         """Where the open file lies below the executor's root on this host's disk, without links.

@@ -1,6 +1,7 @@
 """Moves the bytes of a file to a client's socket, exactly as many as were promised."""
 
 import asyncio
+import errno
 import fcntl
 import os
 from collections.abc import AsyncGenerator, Iterator, Mapping
@@ -15,6 +16,7 @@ from gateway.http.answers import COMMON_HEADERS
 from gateway.http.connection import is_last
 from gateway.http.context import EXCHANGE
 from gateway.http.pace import PACE_LIMITS, Pace
+from gateway.system.mounts import is_in_memory
 from gateway.system.readiness import writable
 
 _TURN = 1 << 20  # bytes; neighbours get the loop between turns
@@ -66,12 +68,17 @@ class Transfer:
 
         None is for a file of unknown size: all there is.
         """
-        if count is None or self._request.secure:
+        if self._request.secure:
             await self._write_chunks(stream, first, count)
         elif stream.descriptor is not None:
             await self._flush()
             with _own_socket(self._request) as socket:
-                await self._sendfile(socket, stream.descriptor, stream, first, count)
+                if count is None:
+                    await self._send_growing(socket, stream.descriptor, stream, first)
+                else:
+                    await self._sendfile(socket, stream.descriptor, stream, first, count)
+        elif count is None:
+            await self._write_chunks(stream, first, count)
         elif (inflow := stream.inflow(first, count)) is not None:
             with closing(inflow):
                 await self._splice(inflow, count)
@@ -93,11 +100,35 @@ class Transfer:
             if isinstance(chunks, AsyncGenerator):
                 await chunks.aclose()
 
+    async def _send_growing(
+        self, socket: int, descriptor: int, stream: FileStream, first: int
+    ) -> None:
+        """Send a file to the end that it will have, in chunks (RFC 9112, 7.1)."""
+        end_of_chunk = b""
+        while there := await stream.reach(first) - first:
+            await self._put(socket, b"%b%x\r\n" % (end_of_chunk, there))
+            await self._sendfile(socket, descriptor, stream, first, there)
+            first += there
+            end_of_chunk = b"\r\n"
+        await self._put(socket, end_of_chunk)
+
+    async def _put(self, socket: int, data: bytes) -> None:
+        while data:
+            try:
+                data = data[os.write(socket, data) :]
+            except BlockingIOError:
+                await self._pace.wait(writable(socket))
+
     async def _sendfile(
         self, socket: int, descriptor: int, stream: FileStream, first: int, count: int
     ) -> None:
+        there = 0
         while count:
-            span = min(count, _SPAN)
+            if first >= there:
+                there = await stream.reach(first)
+                if first >= there:
+                    raise StreamBroken("the file is shorter than it was to be")
+            span = min(count, there - first, _SPAN)
             if not _cached(descriptor, first, span):
                 # sendfile would wait for the disk on the loop: have the pool fetch it first.
                 await stream.read(first, span)
@@ -155,8 +186,9 @@ def _cached(descriptor: int, first: int, count: int) -> bool:
     try:
         for position in (*range(first, first + count, _GRAIN), first + count - 1):
             os.preadv(descriptor, (byte,), position, os.RWF_NOWAIT)
-    except OSError:
-        return False
+    except OSError as exc:
+        # A file system in memory has no use for the question.
+        return exc.errno == errno.EOPNOTSUPP and is_in_memory(os.fstat(descriptor).st_dev)
     return True
 
 

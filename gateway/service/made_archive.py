@@ -101,10 +101,13 @@ class MadeArchive(ArchiveStream):
             await made.completed()
         else:
             await made.beyond(0)
-        if not made.is_complete:
-            return self.entry.size
         self.descriptor = made.descriptor
-        return made.size
+        return made.size if made.is_complete else self.entry.size
+
+    async def reach(self, position: int) -> int:
+        """Wait until there is a byte at *position*, or all of it; return how many there are."""
+        assert isinstance(self._made, Spooled)  # it has a descriptor
+        return await self._made.beyond(position)
 
     async def read(self, first: int, count: int) -> bytes:
         """Return exactly *count* bytes from position *first*."""

@@ -32,6 +32,13 @@ from tests.gateways import Process, command, plant
 FILES = {**SMALL, "noise": noise(6), "log": text(6)}
 
 
+async def _ended(process: Process, count: int) -> None:
+    """Once so many archives are where they stay; readers do not wait for that."""
+    async with asyncio.timeout(10):
+        while await builds(process) < count:
+            await asyncio.sleep(0.02)
+
+
 @contextmanager
 def _tmpfs(where: Path, size: str) -> Iterator[str]:
     needs.root()
@@ -124,6 +131,7 @@ async def test_a_spool_that_is_removed_under_way(tmp_path: Path, root: Path) -> 
     spool = tmp_path / "spool"
     with command(tmp_path, root, packing({"spool": {"dir": str(spool)}})) as process:
         first = await ask(process)
+        await _ended(process, 1)
         for file in spool.iterdir():
             file.unlink()
         spool.rmdir()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.archive.build import build
 from gateway.archive.helpers import Helpers
 from gateway.domain.archives import Format
 from gateway.system import helper as system
@@ -97,6 +98,42 @@ async def test_shutdown_in_the_middle_of_jobs_ends_the_processes(
         await asyncio.gather(build, return_exceptions=True)
 
         await started(0, before)
+
+
+class Slow:
+    """A sink that waits when it gets something to read, and tells what that was."""
+
+    def __init__(self) -> None:
+        self.reading: asyncio.Future[tuple[int, int]] = asyncio.Future()
+
+    async def append(self, data: bytes) -> None:
+        pass
+
+    async def append_from(self, descriptor: int, count: int) -> None:
+        self.reading.set_result(_identity(descriptor))
+        await asyncio.Future()
+
+
+def _identity(descriptor: int) -> tuple[int, int]:
+    found = os.fstat(descriptor)
+    return found.st_dev, found.st_ino
+
+
+async def test_what_may_still_be_read_is_not_written_to_again(root: Path) -> None:
+    """A thread goes on with the copy that was waited for."""
+    async with Helpers.running(1) as helpers:
+        sink = Slow()
+        with opened(root) as source:
+            plan = plan_of(source.members, Format.ZIP)
+            building = asyncio.create_task(build(plan, source, helpers, sink))
+            read = await sink.reading
+            building.cancel()
+            await asyncio.gather(building, return_exceptions=True)
+
+        taken = [helpers.memory.take() for _ in range(50)]
+        assert read not in {_identity(descriptor) for descriptor in taken}
+        for descriptor in taken:
+            os.close(descriptor)
 
 
 _DYING = """

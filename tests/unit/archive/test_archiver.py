@@ -68,6 +68,13 @@ async def settled(directory: Path) -> list[str]:
     return names(directory)
 
 
+async def alone() -> None:
+    """Once no build is under way any more."""
+    async with asyncio.timeout(5):
+        while len(asyncio.all_tasks()) > 1:
+            await asyncio.sleep(0.01)
+
+
 def counted(outcome: str) -> float:
     """How many archives have been made so."""
     return float(metrics.ARCHIVE_BUILDS.labels("zip", outcome)._value.get())
@@ -158,7 +165,7 @@ async def test_no_more_archives_are_made_at_once_than_may_be(
     assert refused.value.retry_after_s > 0
     assert followed[0] == "follow"
     assert sources[2].opened == 0
-    await settled(directory)
+    await alone()
     result, _ = await obtained(archiver, plans[2], sources[2])
     assert result == "miss"
 
@@ -231,6 +238,7 @@ async def test_a_directory_that_is_removed_is_made_again(
         data = await read_on(made)
 
     assert (await obtained(archiver, await plan_by(archiver, other), other))[0] == "miss"
+    await alone()
     result, again = await obtained(archiver, plan, source)
     assert result in ("hit", "miss", "follow")
     assert again == data

@@ -146,7 +146,7 @@ class File:
         self._file.write(data)
 
     async def append_from(self, descriptor: int, count: int) -> None:
-        assert os.fstat(descriptor).st_size == count
+        assert os.fstat(descriptor).st_size >= count
         self._file.write(os.pread(descriptor, count, 0))
 
 
