@@ -154,6 +154,7 @@ async def keeps_nothing(act: Callable[[], Awaitable[object]]) -> None:
 
     What is opened once, as a connection that is kept or a helper of a gateway is, is no leak.
     """
+    await act()
     for _ in range(_TRIES):
         before = _held()
         await act()

@@ -128,7 +128,9 @@ BODIES: dict[str, Body] = {
     "chunks without an end": Body(faults.chunked(_chunks), "chunks"),
     "chunk cut": Body(faults.chunked(lambda body: _chunks(body)[: len(body) // 2]), "chunks"),
     "chunk longer than its size": Body(
-        faults.chunked(lambda body: faults.chunk(body)[:-2] + b"more\r\n0\r\n\r\n"), "chunks"
+        faults.chunked(lambda body: faults.chunk(body)[:-2] + b"more\r\n0\r\n\r\n"),
+        "chunks",
+        times=HASTY,
     ),
 }
 
@@ -269,8 +271,8 @@ async def test_an_answer_without_a_first_byte_is_served_by_the_fallback(
 async def test_an_answer_without_a_first_byte_or_a_local_copy_is_502(
     subject, operation, row, tmp_path
 ):
-    async with staged(subject, tmp_path, row, local=False) as stage:
-        answer = await answered(operation, stage.gateway)
+    async with staged(subject, tmp_path, row.fault, local=False, times=row.times) as stage:
+        answer = await answered(operation, stage.gateway, row.times)
 
     assert_refused(operation, answer)
 
