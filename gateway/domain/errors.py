@@ -47,7 +47,14 @@ LINK_LEAVES: Final = "invalid path: symbolic link leaves the workspace"
 
 
 class GatewayError(Exception):
-    """The root of what may be rendered; `message` is written for the client."""
+    """The root of what may be rendered; `message` is written for the client.
+
+    *source* names the executor whose answer it is, if it is one's; *fallback* is the code of the
+    `Outage` why an earlier one in the chain gave none.
+    """
+
+    source: str | None = None
+    fallback: str | None = None
 
     def __init__(self, message: str) -> None:
         super().__init__(message)

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Generic, TypeVar
 
 from gateway.domain.errors import (
+    GatewayError,
     Outage,
     SessionNotFound,
     TimedOut,
@@ -130,14 +131,13 @@ class _Asking(AbstractAsyncContextManager[T], Generic[T]):
         failures: list[Outage] = []
         for executor, following in zip(others, self._chain[1:], strict=True):
             try:
-                return self._marked(
-                    await self._entered(executor, ends_at - _RESERVED * self._deadline_s), failures
-                )
+                until = ends_at - _RESERVED * self._deadline_s
+                return await self._entered(executor, until, failures)
             except Outage as exc:
                 failures.append(exc)
             metrics.FALLBACKS.labels(executor.name, following.name, failures[-1].code).inc()
         try:
-            return self._marked(await self._entered(last, ends_at), failures)
+            return await self._entered(last, ends_at, failures)
         except Outage as exc:
             failures.append(exc)
         if all(isinstance(failure, WorkspaceGone) for failure in failures):
@@ -153,7 +153,8 @@ class _Asking(AbstractAsyncContextManager[T], Generic[T]):
         assert self._inner is not None
         await self._inner.__aexit__(kind, exc, trace)
 
-    async def _entered(self, executor: Executor, until: float) -> T:
+    async def _entered(self, executor: Executor, until: float, failures: Sequence[Outage]) -> T:
+        """What *executor* has, after the *failures* of others; its verdict tells both, too."""
         inner = self._call(executor)
         try:
             async with asyncio.timeout_at(until) as deadline:
@@ -166,11 +167,11 @@ class _Asking(AbstractAsyncContextManager[T], Generic[T]):
             raise TimedOut("the executor did not answer in time") from exc
         except SessionNotFound as exc:
             raise WorkspaceGone(exc.message) from exc
+        except GatewayError as exc:
+            exc.source = executor.name
+            exc.fallback = failures[0].code if failures else None
+            raise
         self._inner = inner
-        return product
-
-    @staticmethod
-    def _marked(product: T, failures: Sequence[Outage]) -> T:
         if failures:
             product.fallback = failures[0].code
         return product

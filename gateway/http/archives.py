@@ -16,7 +16,6 @@ from gateway.http.responses import (
     range_counts,
     ranges_asked,
     send_body,
-    source_headers,
     wanted,
 )
 
@@ -64,7 +63,7 @@ async def send_archive(
     _note(request, archive, packing)
     version = archive.entry.version
     etag = None if version is None else etag_of(version)
-    headers = source_headers(request, archive)
+    headers = request[EXCHANGE].served_by(archive.source, archive.fallback)
     if etag is not None:
         headers["ETag"] = etag
     if not_modified(request, etag, None):

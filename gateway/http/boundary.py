@@ -108,11 +108,17 @@ def _refusal(error: GatewayError, dialect: Dialect, exchange: Exchange) -> Answe
         log.info("credentials_rejected", reason=error.reason)
     elif isinstance(error, TooManyRequests):
         metrics.THROTTLED.labels(error.limit).inc()
-    elif isinstance(error, _FAILURES):
+    headers = headers_of(error)
+    if isinstance(error, _FAILURES):
         log.warning("no_answer", reason=error.message, cause=repr(error.__cause__))
+        exchange.outcome = "error"
+    else:
+        exchange.outcome = "refused"
+        source, fallback = error.source or exchange.executor, error.fallback or exchange.fallback
+        if source is not None:
+            headers |= exchange.served_by(source, fallback)
     status = status_of(error, dialect.statuses)
-    exchange.outcome = "error" if isinstance(error, _FAILURES) else "refused"
-    return error_response(status, dialect.error_body(dialect.message(error)), headers_of(error))
+    return error_response(status, dialect.error_body(dialect.message(error)), headers)
 
 
 def _connection(request: web.BaseRequest) -> Connection:

@@ -48,6 +48,14 @@ class Exchange:
         self.request_id = _request_id(headers)
         self.traceparent = _traceparent(headers)
 
+    def served_by(self, source: str, fallback: str | None) -> dict[str, str]:
+        """Note which executor's answer it is, and why not an earlier one's; return the headers."""
+        self.executor = source
+        if fallback is None:
+            return {"X-Workspace-Source": source}
+        self.fallback = fallback
+        return {"X-Workspace-Source": source, "X-Workspace-Fallback": fallback}
+
     @property
     def trace_id(self) -> str | None:
         """The trace that the request is a part of."""

@@ -8,8 +8,8 @@ from aiohttp import web
 
 from gateway.domain.model import Entry
 from gateway.http.answers import Answer, Response
+from gateway.http.context import EXCHANGE
 from gateway.http.errors import JSON
-from gateway.http.responses import source_headers
 from gateway.http.transfer import Transfer, begun
 from gateway.service.workspaces import Listing
 
@@ -29,7 +29,8 @@ class Form(Protocol):
 
 async def send_listing(request: web.BaseRequest, listing: Listing, form: Form) -> Response:
     """Answer with all entries of *listing*; memory does not grow with their number."""
-    headers = {"Content-Type": JSON, **source_headers(request, listing)}
+    headers = request[EXCHANGE].served_by(listing.source, listing.fallback)
+    headers["Content-Type"] = JSON
     head = form.opening()
     transfer: Transfer | None = None
     held = False

@@ -9,7 +9,7 @@ from functools import partial
 from aiohttp import web
 
 from gateway.domain.errors import BadParameter
-from gateway.executors.streams import EVERYTHING, FileStream, Walk, Wanted
+from gateway.executors.streams import EVERYTHING, FileStream, Wanted
 from gateway.http.answers import Answer, Response, http_date
 from gateway.http.conditions import Outcome, etag_of, evaluate, range_applies
 from gateway.http.context import EXCHANGE
@@ -21,7 +21,6 @@ from gateway.http.queries import Query
 from gateway.http.ranges import ByteRange, Multipart, Unsatisfiable, parse_range
 from gateway.http.transfer import Transfer, begun
 from gateway.http.turns import TURNS, Turns
-from gateway.service.workspaces import Listing
 
 _SMALL = 256 * 1024  # bytes: read and sent in one go
 HEAD_BYTES = 4096  # bytes that tell the type of a larger file
@@ -60,7 +59,7 @@ async def send_file(request: web.BaseRequest, stream: FileStream) -> Response:
     entry = stream.entry
     etag = None if entry.version is None else etag_of(entry.version)
     modified_at_s = _modified_at_s(entry.mtime_ns)
-    headers = source_headers(request, stream)
+    headers = request[EXCHANGE].served_by(stream.source, stream.fallback)
     if etag is not None:
         headers["ETag"] = etag
     if modified_at_s is not None:
@@ -140,16 +139,6 @@ def ranges_asked(
         return parse_range(request.headers["Range"], size)
     except Unsatisfiable:
         raise RangeNotSatisfiable(size) from None
-
-
-def source_headers(request: web.BaseRequest, source: FileStream | Walk | Listing) -> dict[str, str]:
-    """Who served it, and why not the first in the chain; noted for the log line as well."""
-    exchange = request[EXCHANGE]
-    exchange.executor = source.source
-    if source.fallback is None:
-        return {"X-Workspace-Source": source.source}
-    exchange.fallback = source.fallback
-    return {"X-Workspace-Source": source.source, "X-Workspace-Fallback": source.fallback}
 
 
 def _media_type(

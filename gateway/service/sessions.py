@@ -6,7 +6,13 @@ from dataclasses import replace
 from time import monotonic
 from typing import Final, NamedTuple, TypeVar
 
-from gateway.domain.errors import GatewayError, NoWorkspace, SessionNotFound, WorkspaceGone
+from gateway.domain.errors import (
+    GatewayError,
+    NoWorkspace,
+    Outage,
+    SessionNotFound,
+    WorkspaceGone,
+)
 from gateway.domain.model import Principal, Scope, SessionId
 from gateway.domain.records import Session, SessionPage
 from gateway.executors.base import Executor
@@ -130,13 +136,19 @@ class Sessions:
     async def enter(self, workspace: Workspace, opening: AbstractAsyncContextManager[T]) -> T:
         """Enter *opening*, of something in *workspace*; it is for the caller to leave it.
 
-        Raises the verdicts of the executor, `NoWorkspace` for a registered session whose workspace
-        it does not have. One that waited for its workspace, or was given up, has it now.
+        Raises the verdicts of the executor, with it as their source, and `NoWorkspace` for a
+        registered session whose workspace it does not have. One that waited for its workspace, or
+        was given up, has it now.
         """
         try:
             product = await opening.__aenter__()
         except (SessionNotFound, WorkspaceGone) as exc:
             raise workspace.missing() from exc
+        except Outage:
+            raise
+        except GatewayError as exc:
+            exc.source = exc.source or workspace.executor.name
+            raise
         session = workspace.session
         if session is not None and session.status in (WAITING, FAILED):
             try:

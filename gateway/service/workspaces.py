@@ -95,7 +95,9 @@ class _Download(AbstractAsyncContextManager[FileStream]):
         size = stream.entry.size
         if size is not None and size > self._most:
             await self._opening.__aexit__(None, None, None)
-            raise TooLarge(f"file exceeds maximum size limit ({size_text(self._most)})")
+            refused = TooLarge(f"file exceeds maximum size limit ({size_text(self._most)})")
+            refused.source, refused.fallback = stream.source, stream.fallback
+            raise refused
         path = self._path.rooted
         audit.info(
             "audit.download",

@@ -11,10 +11,11 @@ from aiohttp import web
 from gateway.domain.errors import StreamBroken, Unavailable
 from gateway.domain.model import Entry, Kind
 from gateway.executors.streams import FileStream
+from gateway.http.context import EXCHANGE
 from gateway.http.errors import JSON
 from gateway.http.listings import where_it_goes_on
 from gateway.http.media_types import is_text, media_type
-from gateway.http.responses import HEAD_BYTES, source_headers
+from gateway.http.responses import HEAD_BYTES
 from gateway.http.transfer import Transfer, begun
 from gateway.http.turns import TURNS, Turns
 from gateway.service.workspaces import Listing
@@ -69,7 +70,8 @@ async def send_file(request: web.BaseRequest, stream: FileStream) -> web.StreamR
         content_type = "application/octet-stream"
     envelope = {"success": True, "content_type": content_type, "size_bytes": size}
     content = _escaped(stream, size, turns) if is_plain else _base64(stream, size, turns)
-    headers = {"Content-Type": JSON, **source_headers(request, stream)}
+    headers = request[EXCHANGE].served_by(stream.source, stream.fallback)
+    headers["Content-Type"] = JSON
     response = await begun(request, 200, headers)
     if request.method == "HEAD":
         return response

@@ -107,8 +107,17 @@ async def test_what_is_authoritative_never_falls_back(verdict):
 
 @pytest.mark.parametrize("verdict", AUTHORITATIVE, ids=name_of)
 async def test_a_verdict_of_the_fallback_is_the_answer(verdict):
-    with pytest.raises(type(verdict)):
+    with pytest.raises(type(verdict)) as caught:
         await answer(chain(Scripted("a", TimedOut("x")), Scripted("b", verdict)))
+
+    assert (caught.value.source, caught.value.fallback) == ("b", "timeout")
+
+
+async def test_a_verdict_of_the_first_is_told_as_its():
+    with pytest.raises(PathNotFound) as caught:
+        await answer(chain(Scripted("a", PathNotFound("x")), Scripted("b")))
+
+    assert (caught.value.source, caught.value.fallback) == ("a", None)
 
 
 async def test_the_reason_told_is_the_first_ones():
