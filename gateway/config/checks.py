@@ -1,9 +1,10 @@
-"""What the parts of a config say about each other; works on raw data, beside the models."""
+"""What the parts of a config say about each other; mostly by raw data, beside the models."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from gateway.config.errors import Loc, did_you_mean, dotted
+from gateway.config.model import Config
 from gateway.config.store_url import IN_MEMORY
 
 
@@ -26,6 +27,15 @@ def cross_check(data: Mapping[str, object], types: Iterable[str]) -> Iterator[Fi
     keys = _mapping(data.get("auth")).get("keys")
     yield from _unique(keys, "id")
     yield from _unique(keys, "sha256")
+
+
+def check_limits(config: Config) -> Iterator[Finding]:
+    """Yield which executors do not take every file that is served."""
+    for name, section in config.executors.items():
+        # Its `TooLarge` is an answer, and no other executor would be asked for what is in between.
+        if section.largest_file is not None and section.largest_file < config.limits.file:
+            loc: Loc = ("executors", name, "max_file")
+            yield Finding(loc, "must not be less than limits.file", loc)
 
 
 def named_types(data: Mapping[str, object]) -> set[object]:

@@ -123,6 +123,11 @@ class ExecutorConfig(Section):
     timeout: Timeouts = Timeouts()
     concurrency: int = Field(default=256, ge=1)
 
+    @property
+    def largest_file(self) -> int | None:
+        """What its `max_file` says, if it takes no larger files than so many bytes."""
+        return None
+
 
 class Route(Section):
     """Where sessions go: to *executor*, and when that cannot answer to each *fallback* in turn."""

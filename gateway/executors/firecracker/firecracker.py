@@ -53,8 +53,8 @@ def _directory(path: str) -> str:
 class FirecrackerConfig(RemoteConfig):
     """*workspaces* is the directory of all workspaces as the executor's host names it.
 
-    A file that has more than *max_file* bytes is not taken from it, nor an archive, and not more
-    than *spool* bytes of all that is being read.
+    A file that has more than *max_file* bytes is not taken from it, which must not keep any from
+    being served; nor is an archive, and not more than *spool* bytes of all that is being read.
     """
 
     type: Literal["firecracker"]
@@ -63,6 +63,11 @@ class FirecrackerConfig(RemoteConfig):
     workspaces: Annotated[str, AfterValidator(_directory)] = "/mnt/sessions"
     max_file: Size = 100 * 1024**2
     spool: Size = 4 * 1024**3
+
+    @property
+    def largest_file(self) -> int:
+        """What *max_file* says."""
+        return self.max_file
 
 
 class Firecracker(Plugin):

@@ -2,7 +2,7 @@
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from gateway.config.units import Timeout
+from gateway.config.units import Size, Timeout
 
 
 class Local(BaseModel):
@@ -22,7 +22,12 @@ class Rest(BaseModel):
 
     url: str
     retries: int = Field(default=1, ge=0)
+    max_file: Size | None = None
     timeout: Timeouts = Timeouts()
+
+    @property
+    def largest_file(self) -> int | None:
+        return self.max_file
 
 
 EXECUTORS: dict[str, type[BaseModel]] = {"local": Local, "rest": Rest}

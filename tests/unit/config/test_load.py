@@ -364,6 +364,16 @@ def test_a_file_that_cannot_be_read(tmp_path, name, said):
     assert str(caught.value) == f"{file}: cannot be read: {said}"
 
 
+def test_an_executor_must_take_every_file_that_is_served(tmp_path):
+    """It would refuse what another one has, and a refusal is an answer."""
+    text = "limits: {file: 200MiB}\nexecutors:\n  a: {type: rest, url: x, max_file: %s}"
+
+    assert problems(tmp_path, text % "199MiB") == [
+        "c.yaml:3: executors.a.max_file: must not be less than limits.file"
+    ]
+    assert loaded(tmp_path, text % "200MiB").limits.file == 200 * 1024**2
+
+
 def test_a_mapping_is_judged_like_a_file():
     executors = {"a": {"type": "local", "root": "/x"}}
 

@@ -3,6 +3,11 @@
 import os
 from contextlib import AsyncExitStack
 
+import pytest
+
+from gateway.cli.config_file import ExecutorModels
+from gateway.config.errors import ConfigError
+from gateway.config.load import from_mapping
 from tests.doubles.firecracker import Shannon
 from tests.gateways import plant, running
 
@@ -39,3 +44,13 @@ async def test_the_executor_answers_then_the_directory_then_nobody(sessions):
     assert (second.status, second.body) == (200, b"hello")
     assert second.header("X-Workspace-Fallback") == "unreachable"
     assert third.status == 502
+
+
+def test_its_own_limit_must_not_be_below_that_of_all_files():
+    """Nor may the one that it has without being told."""
+    executors = {"shannon": {"type": "firecracker", "url": "http://shannon:9001"}}
+
+    with pytest.raises(ConfigError, match=r"shannon\.max_file: must not be less than limits\.file"):
+        from_mapping(
+            {"executors": executors, "limits": {"file": "101MiB"}}, ExecutorModels(), "here"
+        )
