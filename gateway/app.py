@@ -93,7 +93,6 @@ async def wired(config: Config, lifecycle: Lifecycle) -> AsyncIterator[Sites]:
         store = await stack.enter_async_context(
             opened(config.store.address, None if secret is None else secret.read(), background)
         )
-        health = HealthRoutes(list(executors.values()), store, lifecycle, background)
         placement, limits = _placement(config, executors), config.limits
         is_strict = config.sessions.register_ == "strict"
         looked_up = store if config.uses_store else None
@@ -106,6 +105,7 @@ async def wired(config: Config, lifecycle: Lifecycle) -> AsyncIterator[Sites]:
                 most_builds=2 * limits.archives_at_once,
             )
         )
+        health = HealthRoutes(list(executors.values()), store, archiver, lifecycle, background)
         bounds = ArchiveBounds(
             limits.archive_entries, limits.archive_bytes, limits.file, limits.depth
         )

@@ -75,6 +75,10 @@ class Archiver:
             finally:
                 await archiver._end()
 
+    async def check(self) -> None:
+        """Return if the spool can be used, else raise `Unavailable`: archives are not kept then."""
+        await self._spool.check()
+
     async def plan(
         self,
         origin: str,

@@ -57,6 +57,11 @@ class Shelf:
         with self._locked() as directory:
             self._make_room(directory, take_stock(directory), 0)
 
+    def check(self) -> None:
+        """Return if the directory can be opened, and nobody else may write to it."""
+        with self._opened():
+            pass
+
     def used(self) -> int:
         """The bytes of all entries and parts."""
         with self._locked() as directory:

@@ -83,6 +83,10 @@ class Spool:
         bell = self._bells[key] = asyncio.Event()
         return Growing(part, most_bytes, self._writers, bell)
 
+    async def check(self) -> None:
+        """Return if the directory is there, and safe; what is in it is not looked at."""
+        await _done(self._lookers.submit(self._shelf.check))
+
     async def used(self) -> int:
         """The bytes in the spool."""
         return await _done(self._lookers.submit(self._shelf.used))

@@ -7,7 +7,8 @@ from time import monotonic
 import orjson
 from aiohttp import web
 
-from gateway.domain.errors import StoreUnavailable
+from gateway.archive.archiver import Archiver
+from gateway.domain.errors import StoreUnavailable, Unavailable
 from gateway.executors.base import Executor
 from gateway.http.answers import Answer
 from gateway.http.context import EXCHANGE, UNMATCHED
@@ -40,24 +41,27 @@ class HealthRoutes:
     """`/livez` says that the loop turns, the other routes whether requests can be answered.
 
     The gateway is ready while the store and at least one executor are: a broken one does not take
-    it out of service as long as another can answer. Neither does work beside the requests that has
-    failed of late, but it is told.
+    it out of service as long as another can answer. Neither does a spool that cannot be used, for
+    archives are made without it, nor work beside the requests that has failed of late; but both are
+    told.
     """
 
     def __init__(
         self,
         executors: Sequence[Executor],
         store: Store,
+        archiver: Archiver,
         lifecycle: Lifecycle,
         background: Background,
     ) -> None:
         self._executors = executors
         self._store = store
+        self._archiver = archiver
         self._lifecycle = lifecycle
         self._background = background
         self._probing = asyncio.Lock()
         self._states: Mapping[str, dict[str, object]] = {}
-        self._store_ready = False
+        self._store_ready = self._spool_ready = False
         self._fresh_until = 0.0
 
     def add_to(self, site: Site, with_metrics: bool) -> None:
@@ -73,13 +77,15 @@ class HealthRoutes:
         return _json(200, {"status": "alive"})
 
     async def ready(self) -> Answer:
-        """200 or 503, with what the store and each executor said within the last second."""
+        """200 or 503, with what store, spool and each executor said within the last second."""
         if self._lifecycle.unready or self._lifecycle.draining:
             return _json(503, {"status": "draining"})
         async with self._probing:
             if monotonic() >= self._fresh_until:
-                self._store_ready, found = await asyncio.gather(
-                    _answers(self._store), asyncio.gather(*map(_probe, self._executors))
+                self._store_ready, self._spool_ready, found = await asyncio.gather(
+                    _passes(self._store.check()),
+                    _passes(self._archiver.check()),
+                    asyncio.gather(*map(_probe, self._executors)),
                 )
                 self._states = dict(zip((e.name for e in self._executors), found, strict=True))
                 self._fresh_until = monotonic() + _FRESH_S
@@ -89,6 +95,7 @@ class HealthRoutes:
             {
                 "status": "ready" if ready else "unready",
                 "store": {"ready": self._store_ready},
+                "spool": {"ready": self._spool_ready},
                 "executors": self._states,
                 "failing": self._background.failing,
             },
@@ -115,11 +122,11 @@ class _Open:
         return await self._handler()
 
 
-async def _answers(store: Store) -> bool:
+async def _passes(check: Awaitable[None]) -> bool:
     try:
         async with asyncio.timeout(_PROBE_DEADLINE_S):
-            await store.check()
-    except (StoreUnavailable, TimeoutError):
+            await check
+    except (StoreUnavailable, Unavailable, TimeoutError):
         return False
     return True
 

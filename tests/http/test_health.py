@@ -1,6 +1,7 @@
 """Health routes: what they cost whoever is asked."""
 
 import asyncio
+import os
 from pathlib import Path
 
 from aiohttp import web
@@ -31,3 +32,18 @@ async def test_readiness_asks_executors_seldom_however_often_it_is_asked_for(
 
     assert {answer.status for answer in answers} == {200}
     assert asked == 1
+
+
+async def test_a_spool_that_cannot_be_used_is_told_and_no_reason_to_send_nobody(
+    tmp_path: Path,
+) -> None:
+    """Archives are made without it."""
+    root = gateways.plant(tmp_path / "workspaces", {"s1": None})
+    async with gateways.running(root) as gateway:
+        before = await gateway.ask("/readyz")
+        os.chmod(f"{root}.spool", 0o777)  # anybody could put an archive there
+        await asyncio.sleep(1.1)  # an answer may be so old
+        after = await gateway.ask("/readyz")
+
+    assert (before.status, before.json["spool"]) == (200, {"ready": True})
+    assert (after.status, after.json["spool"]) == (200, {"ready": False})
