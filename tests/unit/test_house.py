@@ -76,6 +76,12 @@ def test_a_module_says_what_it_is_for_and_is_short(module):
     assert len(source.splitlines()) <= _MOST_LINES
 
 
+@pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(CHECKOUT)))
+def test_nobody_works_in_the_threads_of_asyncio(module):
+    """Names are looked up there, for everybody; and the exit waits for what hangs in one."""
+    assert not re.search(r"to_thread|run_in_executor", module.read_text())
+
+
 @pytest.mark.parametrize("requirement", requirements(), ids=str)
 def test_what_the_checks_run_with_is_what_is_promised(requirement):
     version = constraints().get(canonicalize_name(requirement.name))

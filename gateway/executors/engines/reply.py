@@ -10,6 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 from gateway.domain.errors import ProtocolFault, StreamBroken
 from gateway.executors.engines.inflow import SocketInflow
 from gateway.executors.streams import Inflow
+from gateway.system.pool import Pool
 
 T = TypeVar("T")
 
@@ -19,10 +20,11 @@ MOST_JSON = 16 * 1024 * 1024
 
 
 class Reply:
-    """An answer whose head has come."""
+    """An answer whose head has come; large JSON is parsed in *parsers*."""
 
-    def __init__(self, response: aiohttp.ClientResponse) -> None:
+    def __init__(self, response: aiohttp.ClientResponse, parsers: Pool) -> None:
         self._response = response
+        self._parsers = parsers
         self.status = response.status
         self.headers = response.headers
         self.length = _length(response)
@@ -72,7 +74,7 @@ class Reply:
         try:
             if len(body) <= _PARSED_INLINE:
                 return form.validate_json(body)
-            return await asyncio.to_thread(form.validate_json, body)
+            return await asyncio.wrap_future(self._parsers.submit(form.validate_json, body))
         except ValidationError as exc:
             # Not the exception's own text: it shows what the backend sent.
             first = exc.errors(include_url=False, include_input=False, include_context=False)[0]

@@ -1,10 +1,11 @@
 """Asks one HTTP backend, and believes nothing of its answers that it has not checked."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import aiohttp
 import orjson
@@ -21,8 +22,12 @@ from gateway.domain.errors import (
 from gateway.executors.engines.answering import bound_answers
 from gateway.executors.engines.connecting import RemoteConfig, connector
 from gateway.executors.engines.reply import Reply, end
+from gateway.system.pool import Pool
 from gateway.telemetry.correlation import REQUEST_ID, TRACEPARENT
 
+T = TypeVar("T")
+
+_PARSERS = 2  # compete with the loop for the GIL; not asyncio's own threads, where DNS waits
 _READ_BUFFER = 32 * 1024  # bytes; aiohttp buffers up to twice as many per connection
 
 Refusals = Mapping[int, Callable[[], GatewayError]]
@@ -48,11 +53,12 @@ class RestEngine:
     """The connections to one backend, and how its answers become verdicts."""
 
     def __init__(
-        self, session: aiohttp.ClientSession, base: URL, headers: Mapping[str, str]
+        self, session: aiohttp.ClientSession, base: URL, headers: Mapping[str, str], parsers: Pool
     ) -> None:
         self._session = session
         self._base = base
         self._headers = headers
+        self._parsers = parsers
 
     @classmethod
     @asynccontextmanager
@@ -70,19 +76,28 @@ class RestEngine:
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=config.timeout.connect),
             read_bufsize=_READ_BUFFER,
         ) as session:
-            yield cls(
-                session,
-                base,
-                {
-                    "Accept-Encoding": "identity",
-                    "User-Agent": "workspace-gateway",
-                    **(headers or {}),
-                },
-            )
+            parsers = Pool("parse", _PARSERS)
+            try:
+                yield cls(
+                    session,
+                    base,
+                    {
+                        "Accept-Encoding": "identity",
+                        "User-Agent": "workspace-gateway",
+                        **(headers or {}),
+                    },
+                    parsers,
+                )
+            finally:
+                parsers.shutdown(wait=False, cancel_futures=True)
 
     def at(self, base: URL) -> Self:
         """The same connections and headers, for a backend that is elsewhere."""
-        return type(self)(self._session, base, self._headers)
+        return type(self)(self._session, base, self._headers, self._parsers)
+
+    async def parsed(self, parse: Callable[..., T], *answer: object) -> T:
+        """What *parse* makes of an *answer* that may be large: that is done off the loop."""
+        return await asyncio.wrap_future(self._parsers.submit(parse, *answer))
 
     @asynccontextmanager
     async def ask(
@@ -105,7 +120,7 @@ class RestEngine:
         response = await self._response(ask)
         try:
             if response.status in expected:
-                return Reply(response)
+                return Reply(response, self._parsers)
             known = (refusals or {}).get(response.status, partial(refusal, response.status))
             raise known()
         except BaseException:

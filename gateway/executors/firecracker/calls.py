@@ -5,7 +5,6 @@ machine for the session and ends it afterwards; calls for one session wait for e
 machine has 5 s to answer once it is up, whatever it was asked.
 """
 
-import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -111,7 +110,7 @@ class Calls:
             if found == "directory":
                 raise Unavailable("the directory changed while it was looked for") from None
             raise verdict(found, NotADirectory(NO_DIRECTORY)) from None
-        entries = await asyncio.to_thread(_entries, path, listing.files)
+        entries = await self._engine.parsed(_entries, path, listing.files)
         if not entries and not path.parts:
             raise WorkspaceGone(GONE)
         return entries
@@ -151,7 +150,7 @@ class Calls:
                 "seconds": _PAGE_SECONDS,
             },
         )
-        page = await asyncio.to_thread(parse, path, after, depth, output)
+        page = await self._engine.parsed(parse, path, after, depth, output)
         if page.word in ("end", "more"):
             return page
         raise verdict(page.word, NotADirectory(NO_DIRECTORY))

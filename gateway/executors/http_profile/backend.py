@@ -1,6 +1,5 @@
 """The server of one workspace, asked as a profile says."""
 
-import asyncio
 import socket
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -77,7 +76,7 @@ class Backend:
         if listing is None:
             raise Unsupported("the executor cannot list")
         data = await self._json(Operation.LIST, listing.request, directory)
-        return await asyncio.to_thread(children, data, listing, directory)
+        return await self._engine.parsed(children, data, listing, directory)
 
     async def has_workspace(self) -> bool | None:
         """Whether the workspace is there; None if the profile has no way to tell."""
@@ -132,7 +131,7 @@ class Backend:
 
     async def _told(self, path: WorkspacePath, content: Content) -> Body:
         data = await self._json(Operation.DOWNLOAD, self.profile.download.request, path)
-        told = await asyncio.to_thread(content_of, data, content)
+        told = await self._engine.parsed(content_of, data, content)
         entry = Entry(path, Kind.FILE, len(told), None, mode=0)
         return Body(entry, 0, len(told), _in_pieces(told))
 

@@ -1,8 +1,11 @@
 """Answers of an executor that is broken or compromised: none of them reaches a client."""
 
+import asyncio
 import base64
 import gzip
+import threading
 import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 
 import orjson
 import pytest
@@ -371,3 +374,20 @@ async def test_the_token_goes_with_every_call(monkeypatch):
         await names(executor)
 
     assert seen == ["Bearer t0k3n"]
+
+
+async def test_large_answers_do_without_the_threads_that_names_are_looked_up_in():
+    """Or one backend's would keep the gateway from every other."""
+    released = threading.Event()
+    threads = ThreadPoolExecutor(1)
+    threads.submit(released.wait)
+    asyncio.get_running_loop().set_default_executor(threads)
+    answer = listing(*[file(name=f"f{number}") for number in range(5_000)])
+
+    async with facing({LIST: answer}) as executor:
+        try:
+            found = await asyncio.wait_for(names(executor), 20)
+        finally:
+            released.set()
+
+    assert len(found) == 5_000
