@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import aiohttp
 from yarl import URL
 
-from gateway.config.jwt import MOST_JWKS, is_url
+from gateway.config.jwt import MOST_JWKS
 from gateway.system.pool import Pool
 
 Fetch = Callable[[], Awaitable[bytes]]
@@ -28,10 +28,10 @@ class NotFetched(Exception):
 
 @asynccontextmanager
 async def fetching(place: str) -> AsyncIterator[Fetch]:
-    """How to fetch *place*, a file or an https URL, which need not be there yet."""
+    """How to fetch *place*, an absolute path or an https URL, which need not be there yet."""
     pool = Pool("jwks", 1)
     try:
-        yield _from_url(place) if is_url(place) else _from_file(place, pool)
+        yield _from_file(place, pool) if place.startswith("/") else _from_url(place)
     finally:
         pool.shutdown(wait=False)
 

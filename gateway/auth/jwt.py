@@ -70,7 +70,7 @@ class JwtTokens:
     async def running(cls, config: Jwt, background: Background) -> AsyncIterator[Self]:
         """Fetch the issuer's keys, now and as long as this is in use."""
         async with (
-            fetching(config.jwks) as fetch,
+            fetching(config.jwks_url) as fetch,
             TrustedKeys.running(fetch, background) as keys,
         ):
             yield cls(config, keys)

@@ -3,6 +3,7 @@
 import json
 from importlib.util import find_spec
 from typing import Annotated, Literal
+from urllib.parse import unquote
 
 from pydantic import (
     AfterValidator,
@@ -29,16 +30,17 @@ Algorithm = Literal[
 _Text = Annotated[str, StringConstraints(min_length=1)]
 
 
-def is_url(jwks: str) -> bool:
-    """Whether `auth.jwt.jwks` is a URL, not a file."""
-    return "://" in jwks
+_EXPECTED = "must be an https:// URL, a file:/// URL or an absolute path"
 
 
 def _jwks(place: str) -> str:
-    if is_url(place):
-        _check_url(place)
-    else:
+    """The place as an https URL or an absolute path."""
+    if place.startswith("file:///"):
+        place = unquote(place.removeprefix("file://"))
+    if place.startswith("/"):
         _check_file(place)
+    else:
+        _check_url(place)
     return place
 
 
@@ -48,7 +50,7 @@ def _check_url(text: str) -> None:
     except ValueError:
         raise PydanticCustomError("jwks", "is no URL") from None
     if url.scheme != "https" or not url.host:
-        raise PydanticCustomError("jwks", "must be a file or an https:// URL")
+        raise PydanticCustomError("jwks", _EXPECTED)
     if url.user or url.password or url.fragment:
         raise PydanticCustomError("jwks", "must not have a credential or a fragment")
 
@@ -61,7 +63,7 @@ def _check_file(name: str) -> None:
         reason = {"file": name, "reason": exc.strerror}
         raise PydanticCustomError("jwks", "cannot read {file}: {reason}", reason) from exc
     except ValueError:
-        raise PydanticCustomError("jwks", "must be a file or an https:// URL") from None
+        raise PydanticCustomError("jwks", _EXPECTED) from None
     try:
         found = json.loads(text) if len(text) <= MOST_JWKS else None
     except (ValueError, RecursionError):
@@ -87,11 +89,11 @@ class Claims(_Section):
 
 
 class Jwt(_Section):
-    """Bearer tokens of one issuer for one audience."""
+    """Bearer tokens of one issuer for one audience; *jwks_url* is an https URL or a path."""
 
     issuer: _Text
     audience: _Text
-    jwks: Annotated[str, AfterValidator(_jwks)]
+    jwks_url: Annotated[str, AfterValidator(_jwks)]
     algorithms: tuple[Algorithm, ...] = Field(
         default=("RS256", "ES256", "EdDSA", "Ed25519"), min_length=1
     )

@@ -175,4 +175,4 @@ async def hang(request: web.Request) -> web.StreamResponse:
 
 def section(jwks: str, **changes: Any) -> dict[str, Any]:
     """`auth.jwt` of a config that trusts the double."""
-    return {"issuer": NAME, "audience": AUDIENCE, "jwks": jwks, **changes}
+    return {"issuer": NAME, "audience": AUDIENCE, "jwks_url": jwks, **changes}

@@ -96,7 +96,7 @@ def test_its_commented_lines_work_too():
     assert config.auth.jwt == Jwt(
         issuer="https://login.example.com/",
         audience="workspace-gateway",
-        jwks="https://login.example.com/.well-known/jwks.json",
+        jwks_url="https://login.example.com/.well-known/jwks.json",
     )
     assert config.spool.dir == "/var/cache/workspace-gateway/spool"
 

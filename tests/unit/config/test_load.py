@@ -7,6 +7,7 @@ from ipaddress import ip_network
 import pytest
 from pydantic import BaseModel, ValidationError
 
+from gateway.cli.config_file import ExecutorModels
 from gateway.config.errors import ConfigError
 from gateway.config.load import from_mapping, load
 from gateway.config.model import Config
@@ -372,6 +373,56 @@ def test_an_executor_must_take_every_file_that_is_served(tmp_path):
         "c.yaml:3: executors.a.max_file: must not be less than limits.file"
     ]
     assert loaded(tmp_path, text % "200MiB").limits.file == 200 * 1024**2
+
+
+def test_a_deployment_with_a_bit_of_everything(tmp_path):
+    """The names of settings that operators have learnt, and ways in which they write values."""
+    file, token = tmp_path / "gateway.yaml", tmp_path / "sidecar"
+    token.write_text("t" * 32)
+    file.write_text(
+        f"""
+server:
+  {{host: 0.0.0.0, port: 8080, workers: 2, trusted_proxies: [10.0.0.0/8],
+   admin: {{host: 127.0.0.1, port: 9090}}}}
+store: {{url: sqlite:///var/gateway.db}}
+auth:
+  keys:
+    - {{id: ci, org: acme, sha256: {"0" * 64}, scopes: [files:read, archives:read]}}
+  jwt:
+    {{issuer: "https://login.example.com/", audience: files,
+     jwks_url: "https://login.example.com/keys"}}
+limits:
+  {{file: 100MiB, archive_bytes: 10GiB, archive_entries: 200000, list_entries: 100000, depth: 256,
+   requests_per_minute: 600, archives_at_once: 8}}
+spool: {{dir: /var/lib/workspace-gateway/spool, bytes: 20GiB}}
+executors:
+  firecracker:
+    type: firecracker
+    url: "http://firecracker-executor:9001"
+    workspaces: /mnt/sessions
+    timeout: {{connect: 2s, first_byte: 40s, idle: 30s}}
+  edge: {{type: gateway, url: "unix:///run/sidecar.sock", token: {{file: {token}}}}}
+  local: {{type: local, root: /mnt/sessions}}
+placement:
+  default: {{executor: firecracker, fallback: [local]}}
+  rules: [{{session: "k8s-*", executor: edge, fallback: [local]}}]
+sessions: {{register: open}}
+agents:
+  agt_123:
+    version: ver_9
+    executor: edge
+    sandbox: {{internet_access: false, secrets: [GITHUB_TOKEN]}}
+"""
+    )
+
+    config = load(str(file), ExecutorModels())
+
+    assert config.auth.jwt is not None
+    assert config.auth.jwt.jwks_url == "https://login.example.com/keys"
+    assert config.limits.archive_bytes == 10 * 1024**3
+    assert config.executors["firecracker"].timeout.first_byte == 40
+    assert [rule.session for rule in config.placement.rules] == ["k8s-*"]
+    assert config.agents["agt_123"].executor == "edge"
 
 
 def test_a_mapping_is_judged_like_a_file():
