@@ -11,6 +11,7 @@ from gateway.domain.errors import GatewayError, StoreUnavailable
 from gateway.executors.base import Health
 from gateway.executors.registry import executor_class
 from gateway.store.store import missing_steps
+from gateway.telemetry.logging import configure
 
 _PROBE_TIMEOUT_S = 30
 
@@ -32,9 +33,10 @@ def check(file: str | None, probe: bool) -> Exit:
     """
     config = read_config(file)
     click.secho(f"{file or BUILT_IN}: ok", fg="green")
-    if probe and not asyncio.run(_all_ready(config)):
-        return Exit.UNAVAILABLE
-    return Exit.OK
+    if not probe:
+        return Exit.OK
+    configure()
+    return Exit.OK if asyncio.run(_all_ready(config)) else Exit.UNAVAILABLE
 
 
 async def _all_ready(config: Config) -> bool:

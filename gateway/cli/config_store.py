@@ -12,6 +12,7 @@ from gateway.config.store_url import IN_MEMORY
 from gateway.domain.errors import GatewayError, StoreUnavailable, StoreUnusable
 from gateway.store.base import Store
 from gateway.store.store import opened
+from gateway.telemetry.logging import configure
 
 T = TypeVar("T")
 
@@ -24,6 +25,8 @@ def in_store(config: Config, work: Callable[[Store], Awaitable[T]]) -> T:
     """
     if config.store.address == IN_MEMORY:
         leave("store.url: is in the memory of the gateway; nobody else can reach it", Exit.USAGE)
+
+    configure()
 
     async def run() -> T:
         secret = config.store.password

@@ -42,7 +42,7 @@ def run(
         from gateway.telemetry.logging import configure
         from gateway.workers import Workers
 
-        configure()
+        configure(for_good=True)
         try:
             if config.server.workers > 1:
                 return Workers(config, reload).run(on_ready)

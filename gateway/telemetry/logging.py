@@ -69,8 +69,11 @@ class _Handler(logging.Handler):
         self._sink.write(_bytes(self.format(record)))
 
 
-def configure() -> None:
-    """Send structlog's events and every other library's records to standard error, in one form."""
+def configure(*, for_good: bool = False) -> None:
+    """Send structlog's events and every other library's records to standard error, in one form.
+
+    What is configured *for_good* makes lines with less work; loggers in use cannot be changed then.
+    """
     sink = Sink(_lost)
     own: list[Processor] = [_render]
     foreign: list[Processor] = [_text]
@@ -84,7 +87,7 @@ def configure() -> None:
         processors=[_complete, *own],
         wrapper_class=_Logger,
         logger_factory=lambda name=None: _Lines(sink, name),
-        cache_logger_on_first_use=True,
+        cache_logger_on_first_use=for_good,
     )
     handler = _Handler(sink)
     handler.setFormatter(

@@ -78,6 +78,7 @@ def probed(tmp_path: Path, url: str) -> tuple[int, str]:
     )
     result = command("check", "--config", "c.yaml", "--probe", cwd=str(tmp_path))
     assert "Traceback" not in result.stderr
+    assert len(result.stdout.splitlines()) == 3  # and no line of a log
     return result.returncode, result.stdout.splitlines()[-1]
 
 

@@ -11,6 +11,7 @@ from click.testing import CliRunner, Result
 from gateway.cli import main
 from gateway.cli.exits import Exit
 from tests.gateways import settings
+from tests.unit.cli.command import command
 
 
 class Sessions:
@@ -116,3 +117,20 @@ def test_a_store_that_is_away_is_unavailable(tmp_path: Path, root: Path) -> None
     result = configured(tmp_path, root, store={"url": url})("list", "--org", "acme")
 
     assert result.exit_code == Exit.UNAVAILABLE
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["sessions", "list", "--org", "acme"], ["keys", "list", "--json"]],
+    ids=" ".join,
+)
+def test_why_a_store_is_away_is_logged_beside_the_output(
+    tmp_path: Path, root: Path, arguments: list[str]
+) -> None:
+    """A program that reads the output finds nothing else there."""
+    configured(tmp_path, root, store={"url": "postgresql://nobody@127.0.0.1:9/none"})
+
+    result = command(*arguments, "--config", "gateway.yaml", cwd=str(tmp_path))
+
+    assert (result.returncode, result.stdout) == (Exit.UNAVAILABLE, "")
+    assert json.loads(result.stderr.splitlines()[0])["event"] == "store_unavailable"
