@@ -18,9 +18,6 @@ try:
 except ModuleNotFoundError:  # the extra [zstd]
     pass
 
-HAS_ZSTD = len(PACKAGES) > 1
-"""Whether there can be a `tar.zst`."""
-
 GZIP_HEADER = b"\x1f\x8b\x08\0\0\0\0\0\x04\xff"  # RFC 1952: no name, no time, fast, any system
 
 # ISA-L's level 0 lets random data grow by a quarter. Levels 1 and 2 look up the third byte of a
