@@ -7,7 +7,6 @@ import random
 import subprocess
 import sys
 import tarfile
-import time
 import zipfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -26,7 +25,7 @@ from tests.unit.executors.local.rig import OUTSIDE, RESOLVERS, Place, listed, ou
 from tests.wire import Wire
 
 OPENS = 20_000
-REQUESTS, CLIENTS, AT_MOST_S = 20_000, 4, 8
+REQUESTS, CLIENTS = 20_000, 4
 LARGE = 300_000  # beyond what is sent in one go
 WALKS = 100
 ARCHIVES = 200
@@ -191,7 +190,7 @@ async def test_a_session_that_is_swapped_for_a_link_is_no_session(
 
 @pytest.mark.parametrize("resolver", RESOLVERS)
 async def test_no_request_gets_a_byte_from_outside(place: Place, resolver: str) -> None:
-    """The same through the server: small and large files, ranges, listings, whole and below."""
+    """As many requests of the server: small and large files, ranges, listings, whole and below."""
     inside, outside = b"i" * LARGE, b"o" * LARGE
     place.file("d/large", inside)
     (place.outside / "large").write_bytes(outside)
@@ -205,7 +204,6 @@ async def test_no_request_gets_a_byte_from_outside(place: Place, resolver: str) 
     seen: Counter[tuple[int, str]] = Counter()
 
     async def client(port: int, first: int) -> None:
-        end = time.monotonic() + AT_MOST_S
         async with await Wire.connect(port) as wire:
             for number in range(first, REQUESTS, CLIENTS):
                 target = targets[number % len(targets)]
@@ -216,13 +214,12 @@ async def test_no_request_gets_a_byte_from_outside(place: Place, resolver: str) 
                 assert b"oooo" not in answer.body
                 assert b"secret-name" not in answer.body
                 seen[answer.status, target.removeprefix(files)] += 1
-                if time.monotonic() > end:
-                    return
 
     async with gateways.running(place.root, gateways.resolved_by(resolver)) as gateway:
         with attacker(place, "d", "l", "x", "file-link"):
             await asyncio.gather(*(client(gateway.port, first) for first in range(CLIENTS)))
 
+    assert seen.total() == REQUESTS
     assert {status for status, _ in seen} <= {200, 206, 400, 404}
     for name in ("/d/f", "/l/f", "/x", "/file-link", "/d/large", "/l/large"):
         assert seen[200, name]
