@@ -8,7 +8,6 @@ import os
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future
 from contextlib import asynccontextmanager, suppress
-from types import TracebackType
 from typing import Final, Self, TypeVar
 from weakref import WeakValueDictionary
 
@@ -116,12 +115,7 @@ class Spooled:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        exc: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *exc: object) -> None:
         self._found.close()
 
     async def beyond(self, position: int) -> int:
@@ -173,12 +167,7 @@ class Growing:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        exc: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *exc: object) -> None:
         closing = self._pool.submit(self._part.close)
         try:
             # Shielded: taken out of the pool's queue, it would keep the entry reserved for ever.

@@ -4,8 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import replace
-from types import TracebackType
-from typing import Generic, TypeVar
+from typing import TypeVar
 
 from gateway.domain.errors import (
     GatewayError,
@@ -29,6 +28,7 @@ from gateway.executors.streams import (
     Wanted,
 )
 from gateway.executors.within import CUT_OFF
+from gateway.system.around import Around
 from gateway.telemetry import metrics
 
 T = TypeVar("T", bound=FileStream | Walk | Members)
@@ -111,7 +111,7 @@ class Fallback(Executor):
         )
 
 
-class _Asking(AbstractAsyncContextManager[T], Generic[T]):
+class _Asking(Around[T]):
     """Entered with the answer of the first executor that has one."""
 
     def __init__(
@@ -123,7 +123,6 @@ class _Asking(AbstractAsyncContextManager[T], Generic[T]):
         self._chain = chain
         self._deadline_s = deadline_s
         self._call = call
-        self._inner: AbstractAsyncContextManager[T] | None = None
 
     async def __aenter__(self) -> T:
         ends_at = asyncio.get_running_loop().time() + self._deadline_s
@@ -144,15 +143,6 @@ class _Asking(AbstractAsyncContextManager[T], Generic[T]):
             raise SessionNotFound("session not found") from failures[0]
         raise Unavailable("no executor could answer") from failures[0]
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        exc: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        assert self._inner is not None
-        await self._inner.__aexit__(kind, exc, trace)
-
     async def _entered(self, executor: Executor, until: float, failures: Sequence[Outage]) -> T:
         """What *executor* has, after the *failures* of others; its verdict tells both, too."""
         inner = self._call(executor)
@@ -171,7 +161,7 @@ class _Asking(AbstractAsyncContextManager[T], Generic[T]):
             exc.source = executor.name
             exc.fallback = failures[0].code if failures else None
             raise
-        self._inner = inner
+        self.inner = inner
         if failures:
             product.fallback = failures[0].code
         return product

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from time import monotonic
 from types import TracebackType
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 
@@ -23,6 +23,7 @@ from gateway.domain.errors import (
 )
 from gateway.executors.streams import FileStream, Members, Walk
 from gateway.executors.within import CUT_OFF, within
+from gateway.system.around import Around
 
 if TYPE_CHECKING:  # which makes the calls
     from gateway.executors.guarded import Guarded
@@ -36,7 +37,7 @@ _RETRY_AFTER_S = 0.05
 _LATE = "the executor did not answer in time"
 
 
-class _Entering(AbstractAsyncContextManager[T], Generic[T]):
+class _Entering(Around[T]):
     """What *enter* opens, once *begin* has begun with it, until a moment of `time.monotonic`."""
 
     def __init__(
@@ -50,16 +51,6 @@ class _Entering(AbstractAsyncContextManager[T], Generic[T]):
         self._operation = operation
         self._enter = enter
         self._begin = begin
-        self._inner: AbstractAsyncContextManager[T] | None = None
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        exc: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        assert self._inner is not None
-        await self._inner.__aexit__(kind, exc, trace)
 
     async def _entered(self, ends_at: float) -> T:
         inner = self._enter()
@@ -77,7 +68,7 @@ class _Entering(AbstractAsyncContextManager[T], Generic[T]):
         except Exception as exc:
             log.exception("executor_fault", executor=self._guard.name, operation=self._operation)
             raise ProtocolFault("the executor failed in an unexpected way") from exc
-        self._inner = inner
+        self.inner = inner
         return begun
 
 
@@ -152,9 +143,8 @@ class Call(_Entering[T]):
         exc: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        assert self._inner is not None
         try:
-            await self._inner.__aexit__(kind, exc, trace)
+            await self.inner.__aexit__(kind, exc, trace)
         finally:
             self._free_slot()
 

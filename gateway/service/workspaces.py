@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from types import TracebackType
 from typing import NamedTuple, Self
 
 import structlog
@@ -16,6 +15,7 @@ from gateway.domain.sizes import size_text
 from gateway.executors.streams import EVERYTHING, FileStream, Selection, Wanted
 from gateway.service.events import Ledger
 from gateway.service.sessions import Sessions
+from gateway.system.around import Around
 
 audit = structlog.get_logger("audit")
 
@@ -66,7 +66,7 @@ class Workspaces:
         return Listing(self._sessions, self.bounds, principal, session_id, wanted)
 
 
-class _Download(AbstractAsyncContextManager[FileStream]):
+class _Download(Around[FileStream]):
     """A file that is open for one download."""
 
     def __init__(
@@ -90,11 +90,11 @@ class _Download(AbstractAsyncContextManager[FileStream]):
     async def __aenter__(self) -> FileStream:
         principal = self._principal
         workspace = await self._sessions.workspace(principal, self._session_id, Scope.FILES_READ)
-        self._opening = workspace.executor.open(workspace.reference, self._path, self._wanted)
-        stream = await self._sessions.enter(workspace, self._opening)
+        self.inner = workspace.executor.open(workspace.reference, self._path, self._wanted)
+        stream = await self._sessions.enter(workspace, self.inner)
         size = stream.entry.size
         if size is not None and size > self._most:
-            await self._opening.__aexit__(None, None, None)
+            await self.inner.__aexit__(None, None, None)
             refused = TooLarge(f"file exceeds maximum size limit ({size_text(self._most)})")
             refused.source, refused.fallback = stream.source, stream.fallback
             raise refused
@@ -111,16 +111,8 @@ class _Download(AbstractAsyncContextManager[FileStream]):
             self._ledger.note_download(workspace.session_id, download)
         return stream
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        exc: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        await self._opening.__aexit__(kind, exc, trace)
 
-
-class Listing(AbstractAsyncContextManager["Listing"], AsyncIterator[Sequence[Entry]]):
+class Listing(Around["Listing"], AsyncIterator[Sequence[Entry]]):
     """A listing under way: batches that are never empty, of not more entries than are allowed.
 
     Once it is exhausted, *next_cursor* and *truncated* are known.
@@ -154,26 +146,18 @@ class Listing(AbstractAsyncContextManager["Listing"], AsyncIterator[Sequence[Ent
             self._principal, self._session_id, Scope.FILES_READ
         )
         after = cursors.decode(wanted.cursor, wanted.path) if wanted.cursor is not None else None
-        self._walking = workspace.executor.walk(
+        self.inner = workspace.executor.walk(
             workspace.reference,
             wanted.path,
             depth=wanted.depth or self._most_levels,
             after=after,
             selection=wanted.selection,
         )
-        walk = await self._sessions.enter(workspace, self._walking)
+        walk = await self._sessions.enter(workspace, self.inner)
         self.source = walk.source
         self.fallback = walk.fallback
         self._batches = aiter(walk)
         return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        exc: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        await self._walking.__aexit__(kind, exc, trace)
 
     def __aiter__(self) -> Self:
         return self

@@ -5,7 +5,6 @@ import os
 from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager
 from functools import partial
-from types import TracebackType
 
 from gateway.domain.errors import GatewayError
 from gateway.domain.paths import LONGEST_PATH, WorkspacePath
@@ -110,12 +109,7 @@ class Opening(AbstractAsyncContextManager[FileStream]):
         self._stream = LocalStream(opener.source, path, *opened, opener.pool, locate)
         return self._stream
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        exc: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *exc: object) -> None:
         self._stream.close()
 
 
