@@ -39,19 +39,20 @@ class Answer:
 
         Raises `ValueError` if a header would be more than one line.
         """
-        body, version, headers = self.body, request.version, self.headers
+        body, headers, has_11 = self.body, self.headers, request.version >= HttpVersion11
         if not "".join(headers.values()).isprintable():
             raise ValueError("a header must be one line")
         own = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
         if self.keep_alive is None:
             self.keep_alive = request.keep_alive and not is_last
-        if is_last or self.keep_alive != (version >= HttpVersion11):
+        if is_last or self.keep_alive != has_11:
             own += f"Connection: {'keep-alive' if self.keep_alive else 'close'}\r\n"
         bodiless = request.method == "HEAD" or self.status in _BODILESS
         if body or not bodiless:
             own += f"Content-Length: {len(body)}\r\n"
         own += f"X-Request-ID: {request[EXCHANGE].request_id}\r\nDate: {http_date(int(time()))}"
-        head = f"HTTP/{version[0]}.{version[1]} {_STARTS[self.status]}{own}\r\n\r\n".encode()
+        # Never a version that is not spoken here (RFC 9110 section 6.2).
+        head = f"HTTP/1.{has_11:d} {_STARTS[self.status]}{own}\r\n\r\n".encode()
         return head if bodiless else head + body
 
 

@@ -1,7 +1,7 @@
 """The bytes of a small answer."""
 
 import pytest
-from aiohttp import HttpVersion10, HttpVersion11, web
+from aiohttp import HttpVersion, web
 from aiohttp.test_utils import make_mocked_request
 
 from gateway.http.answers import Answer
@@ -9,8 +9,7 @@ from gateway.http.context import EXCHANGE, Exchange
 
 
 def asked(method: str = "GET", version: tuple[int, int] = (1, 1), **headers: str) -> web.Request:
-    versions = {(1, 0): HttpVersion10, (1, 1): HttpVersion11}
-    request = make_mocked_request(method, "/", headers, version=versions[version])
+    request = make_mocked_request(method, "/", headers, version=HttpVersion(*version))
     request[EXCHANGE] = Exchange(request.headers)
     return request
 
@@ -91,3 +90,12 @@ def test_it_is_told_whether_the_connection_lives_on(
 def test_no_header_becomes_two(value: str) -> None:
     with pytest.raises(ValueError, match="one line"):
         Answer(200, headers={"ETag": value}).written(asked(), is_last=False)
+
+
+@pytest.mark.parametrize(("asked_in", "answered_in"), [((0, 9), "1.0"), ((2, 0), "1.1")])
+def test_an_answer_has_a_version_that_is_spoken(
+    asked_in: tuple[int, int], answered_in: str
+) -> None:
+    first, _, _ = split(Answer(505).written(asked(version=asked_in), is_last=False))
+
+    assert first == f"HTTP/{answered_in} 505 HTTP Version Not Supported"
