@@ -208,7 +208,8 @@ class Connection(BaseProtocol):
         else:
             await response.prepare(request)
             await response.write_eof()
-        return bool(response.keep_alive) and (payload.is_eof() or await self._took_rest(payload))
+        # Before it closes, too: a client that is still sending would lose the answer to a reset.
+        return (payload.is_eof() or await self._took_rest(payload)) and bool(response.keep_alive)
 
     async def _asked(self) -> None:
         if not self._in_head:

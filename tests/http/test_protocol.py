@@ -354,6 +354,20 @@ async def _drip(wire: Wire, data: bytes, step: int, pause_s: float) -> None:
         await asyncio.sleep(pause_s)
 
 
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+async def test_who_still_sends_a_body_does_not_lose_the_answer_to_a_reset(
+    gateway: Gateway, version: str
+) -> None:
+    size = 5_000_000
+    lines = ("Connection: close", f"Content-Length: {size}")
+    async with await Wire.connect(gateway.port) as wire:
+        await wire.send(head("/nowhere", *lines, method="POST", version=version) + bytes(size))
+        answer = await wire.answer()
+        data, end = await wire.rest()
+
+    assert (answer.status, data, end) == (404, b"", "closed")
+
+
 async def test_many_silent_connections_leave_room_for_others(gateway: Gateway) -> None:
     wires = [await Wire.connect(gateway.port) for _ in range(200)]
     began = time.perf_counter()
