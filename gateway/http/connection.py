@@ -144,8 +144,8 @@ class Connection(BaseProtocol):
         self.finishing = True
         if self._in_head:
             self._deadline.within(min(_LAST_HEAD_S, self._timeouts.header_s))
-        elif self._idle is not None:
-            self._close()
+        else:
+            self._close_if_idle()
 
     def abort(self) -> None:
         """End so that no client, HTTP/1.0 included, can take it for a clean end."""
@@ -258,7 +258,8 @@ class Connection(BaseProtocol):
         return True
 
     def _close_if_idle(self) -> None:
-        if self._idle is not None:  # or the time is set anew behind the answer
+        # Otherwise the time is set anew behind the answer; one that has just come begins later.
+        if self._idle is not None and not self._waiting:
             self._close()
 
     def _close(self) -> None:
