@@ -78,7 +78,8 @@ class Connection(BaseProtocol):
             max_field_size=_LONGEST_LINE,
             payload_exception=web.RequestPayloadError,
             auto_decompress=False,
-            max_msg_queue_size=_MOST_WAITING,
+            # A request counts twice whose body comes behind its head: once it has been taken, too.
+            max_msg_queue_size=_MOST_WAITING + 1,
         )
         super().__init__(loop, parser)
         self._requests = parser
