@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
-from aiohttp import EMPTY_PAYLOAD, StreamReader, web
+from aiohttp import EMPTY_PAYLOAD, HttpVersion11, StreamReader, web
 from aiohttp.base_protocol import BaseProtocol
 from aiohttp.http import HttpProcessingError, HttpRequestParser, RawRequestMessage, StreamWriter
 from aiohttp.tcp_helpers import tcp_keepalive
@@ -272,9 +272,11 @@ class Connection(BaseProtocol):
 
 def is_last(request: web.BaseRequest) -> bool:
     """Whether the connection ends with the answer to *request*."""
-    # aiohttp's parser takes what follows an Upgrade or a CONNECT for no request.
+    # aiohttp's parser takes what follows an Upgrade or a CONNECT for no request. Where a body ends
+    # that HTTP/1.0 has no chunks for, a proxy may see otherwise (RFC 9112 section 6.1).
     return (
         cast(Connection, request.protocol).finishing
         or "Upgrade" in request.headers
         or request.method == "CONNECT"
+        or (request.version < HttpVersion11 and "Transfer-Encoding" in request.headers)
     )

@@ -509,6 +509,20 @@ async def test_a_chunk_that_can_be_misread_ends_the_connection(
     assert b"SECRET-CANARY" not in data
 
 
+async def test_chunks_that_http_1_0_does_not_have_are_the_last_of_a_connection(
+    gateway: Gateway,
+) -> None:
+    """A proxy may see the end of the body elsewhere."""
+    lines = ("Connection: keep-alive", "Transfer-Encoding: chunked")
+    async with await Wire.connect(gateway.port) as wire:
+        await wire.send(head("/livez", *lines, version="1.0") + b"0\r\n\r\n" + head("/livez"))
+        answer = await wire.answer()
+        data, end = await wire.rest(3)
+
+    assert (answer.status, answer.header("Connection")) == (200, "close")
+    assert (data, end) == (b"", "closed")
+
+
 @pytest.mark.parametrize("kind", ["websocket", "h2c", "TLS/1.0"])
 @pytest.mark.parametrize("following", [SMUGGLED, SMUGGLED[:40]])
 async def test_an_upgrade_is_declined_for_good(gateway: Gateway, kind: str, following: str) -> None:
