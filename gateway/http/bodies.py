@@ -54,7 +54,7 @@ async def _body(request: web.BaseRequest) -> bytes:
                     raise TooLarge(f"body: more than {MOST_BYTES} bytes")
     except TimeoutError:
         raise BodyLate("the body did not arrive in time") from None
-    except (http.HttpProcessingError, web.RequestPayloadError):  # only aiohttp's Python parser's
+    except (http.HttpProcessingError, web.RequestPayloadError):
         raise BadParameter("body: its chunks are malformed") from None
     return bytes(body)
 

@@ -86,6 +86,7 @@ class Connection(BaseProtocol):
         self._host = host
         self._timeouts = timeouts
         self._waiting: deque[_Coming] = deque()
+        self._newest: StreamReader = EMPTY_PAYLOAD  # the body that may not have come completely
         self._idle: asyncio.Future[None] | None = None  # while there is nothing to answer
         self._in_head = True
         self._is_deaf = False  # nothing that still comes is a request
@@ -128,8 +129,11 @@ class Connection(BaseProtocol):
         try:
             messages, self._is_deaf, _ = self._requests.feed_data(data)
         except HttpProcessingError as exc:
+            if not self._newest.is_eof():
+                self._newest.set_exception(web.RequestPayloadError("malformed"))
             messages, self._is_deaf = [(exc, EMPTY_PAYLOAD)], True
         if messages:
+            self._newest = messages[-1][1]
             self._in_head = False
             self._waiting.extend(messages)
             if self._idle is not None and not self._idle.done():
@@ -213,6 +217,7 @@ class Connection(BaseProtocol):
         return (payload.is_eof() or await self._took_rest(payload)) and bool(response.keep_alive)
 
     async def _asked(self) -> None:
+        self._newest = EMPTY_PAYLOAD  # what nobody wanted of it is not kept
         if not self._in_head:
             self._deadline.within(self._timeouts.keepalive_s)
         self._idle = self._loop.create_future()

@@ -23,6 +23,7 @@ from gateway.http.errors import STATUS, VERDICTS
 from tests.conftest import ResolverName
 from tests.gateways import AUTH, Gateway, command, key_entry, plant, resolved_by, running
 from tests.heads import MISREAD, SMUGGLED
+from tests.http.asking import ACME, with_agents
 from tests.wire import Wire, ask, head
 
 FILES = "/api/v1/sessions/s1/files"
@@ -507,6 +508,26 @@ async def test_a_chunk_that_can_be_misread_ends_the_connection(
 
     assert end != "open"
     assert b"SECRET-CANARY" not in data
+
+
+@pytest.mark.parametrize("target", [FILES + "/file", "/v1/agents/agt_123/sessions"])
+async def test_a_chunk_that_is_malformed_is_not_waited_for(
+    root: Path, resolver: ResolverName, target: str
+) -> None:
+    """Also where it comes after what had been understood of the body."""
+    async with (
+        running(root, with_agents(**resolved_by(resolver))) as gateway,
+        await Wire.connect(gateway.port) as wire,
+    ):
+        lines = (f"X-API-Key: {ACME}", "Transfer-Encoding: chunked")
+        await wire.send(head(target, *lines, method="POST") + b"2\r\n{}\r\n")
+        await asyncio.sleep(0.1)
+        await wire.send(b"zz\r\n" + SMUGGLED.encode())
+        data, end = await wire.rest(3)
+
+    assert end != "open"
+    assert data.count(b"HTTP/1.") == 1
+    assert data.startswith((b"HTTP/1.1 400 ", b"HTTP/1.1 405 "))
 
 
 async def test_chunks_that_http_1_0_does_not_have_are_the_last_of_a_connection(
