@@ -54,7 +54,7 @@ class Host(Protocol):
         """Answer; raise `ConnectionError` if the connection is of no more use."""
 
 
-_Coming = tuple[RawRequestMessage | HttpProcessingError, StreamReader]
+_Coming = tuple[RawRequestMessage | Exception, StreamReader]
 
 
 class Connection(BaseProtocol):
@@ -128,7 +128,7 @@ class Connection(BaseProtocol):
         messages: Sequence[_Coming]
         try:
             messages, self._is_deaf, _ = self._requests.feed_data(data)
-        except HttpProcessingError as exc:
+        except (HttpProcessingError, IndexError) as exc:  # that is yarl's, for http://[x]:@
             if not self._newest.is_eof():
                 self._newest.set_exception(web.RequestPayloadError("malformed"))
             messages, self._is_deaf = [(exc, EMPTY_PAYLOAD)], True
@@ -191,8 +191,8 @@ class Connection(BaseProtocol):
         if not self._waiting:
             await self._asked()
         message, payload = self._next()
-        error = message if isinstance(message, HttpProcessingError) else None
-        head = UNREADABLE if isinstance(message, HttpProcessingError) else message
+        error = message if isinstance(message, Exception) else None
+        head = UNREADABLE if isinstance(message, Exception) else message
         writer = StreamWriter(self, self._loop)
         request = self._request(head, payload, writer)
         self._is_answering = True

@@ -425,6 +425,7 @@ _FIRST_LINES = [
     ("G\x00T /livez HTTP/1.1", 400),
     ("G(T /livez HTTP/1.1", 400),
     ("GET http://[::1 HTTP/1.1", 400),
+    ("GET http://[x]:@ HTTP/1.1", 400),
     ("GET http://a:999999/livez HTTP/1.1", 400),
     ("CONNECT example.com:443 HTTP/1.1", 404),
     ("CONNECT /livez HTTP/1.1", 404),
