@@ -51,7 +51,8 @@ class _Entering(Generic[T]):
 
     async def leave(self) -> None:
         """Leave it, or give up entering it."""
-        self.task.cancel()
-        await asyncio.wait((self.task,))
+        if not self.task.done():  # or a cancellation here would leave it entered
+            self.task.cancel()
+            await asyncio.wait((self.task,))
         if not self.task.cancelled() and self.task.exception() is None:
             await self._opening.__aexit__(None, None, None)

@@ -118,3 +118,16 @@ async def test_a_failure_is_everybodys_and_the_next_one_tries_again(opening: Ope
         assert isinstance(found, LookupError)
     opening.failure = None
     assert await _used(shared, opening, hold) == 2
+
+
+async def test_who_is_cancelled_while_leaving_has_left(opening: Opening) -> None:
+    shared, hold = Shared[int](), asyncio.Event()
+    opening.may_open.set()
+    user = asyncio.create_task(_used(shared, opening, hold))
+    await _turns()
+    hold.set()
+    await asyncio.sleep(0)
+    user.cancel()
+    await asyncio.gather(user, return_exceptions=True)
+
+    assert (opening.entered, opening.left) == (1, 1)
