@@ -77,6 +77,22 @@ async def test_who_comes_when_it_is_there_gets_another(opening: Opening) -> None
     assert opening.left == 2
 
 
+async def test_who_comes_later_gets_another_though_the_first_is_still_under_way(
+    opening: Opening,
+) -> None:
+    """What has been written in between is not in it."""
+    shared, hold = Shared[int](), asyncio.Event()
+    hold.set()
+    first = asyncio.create_task(_used(shared, opening, hold))
+    await asyncio.sleep(0.3)
+    second = asyncio.create_task(_used(shared, opening, hold))
+    await _turns()
+    opening.may_open.set()
+
+    assert await asyncio.gather(first, second) == [1, 2]
+    assert opening.left == 2
+
+
 async def test_another_key_is_another(opening: Opening) -> None:
     shared = Shared[int]()
     async with AsyncExitStack() as stack:
