@@ -1,9 +1,11 @@
 """The sockets the gateway listens on."""
 
+import asyncio
 import errno
 import fcntl
 import os
 import re
+import select
 import socket
 import stat
 import time
@@ -18,6 +20,7 @@ BACKLOG = 1024
 
 _VSOCK_PORT = re.compile(r"[1-9][0-9]{0,9}")
 _MOST_VSOCK_PORT = 2**32 - 2  # VMADDR_PORT_ANY is one more
+_ACCEPTING_S = 1.0
 _SETTING_UP_S = 5.0  # another process may be about to listen in the same directory
 
 
@@ -258,3 +261,14 @@ def _taken(where: str, setting: str, exc: OSError | UnicodeError) -> PortTaken:
     # Python itself, which refuses a socket's path that is too long, gives no `strerror`.
     reason = getattr(exc, "strerror", None) or exc
     return PortTaken(f"{setting}: {where} cannot be used: {reason}; choose another")
+
+
+async def accepted(listening: Sequence[asyncio.Server]) -> None:
+    """Let the loop accept, one in each turn, whoever has connected: to close would reset them."""
+    queues = select.poll()
+    for one in listening:
+        for sock in one.sockets:
+            queues.register(sock.fileno(), select.POLLIN)
+    ends_at = time.monotonic() + _ACCEPTING_S
+    while queues.poll(0) and time.monotonic() < ends_at:  # noqa: ASYNC110  # no event of the loop
+        await asyncio.sleep(0)

@@ -25,6 +25,7 @@ from gateway.listeners import (
     Tcp,
     Unix,
     Vsock,
+    accepted,
     bound,
     main_address,
     with_listeners_of,
@@ -107,6 +108,7 @@ class Generation:
         for listening, server, limit_s in zip(
             self._listening, self._servers, limits_s, strict=True
         ):
+            await accepted(listening)
             for one in listening:
                 one.close()
             await server.drain(limit_s)

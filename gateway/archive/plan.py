@@ -64,9 +64,13 @@ def planned(
     """
     form = packing.format
     manifest = None if skipped is None else manifest_of(len(members), skipped)
-    if manifest is not None:
-        members = [*members, member_of(manifest)]
-    names = [*names_for(form, members)]
+    if manifest is None:
+        names = [*names_for(form, members)]
+    else:
+        last = member_of(manifest)
+        # The first to be named, so that nothing in the workspace passes for it.
+        name, *names = names_for(form, [last, *members])
+        members, names = [*members, last], [*names, name]
     lengths = [len(name.encode()) for name in names]
     if max(lengths, default=0) > _LONGEST_NAME:
         raise TooLarge(f"a path is longer than {_LONGEST_NAME} bytes")

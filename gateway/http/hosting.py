@@ -94,6 +94,7 @@ class ConnectionServer:
         self._hosted = hosted
         self._timeouts = timeouts
         self._open = Crowd()
+        self._is_draining = False
         self._watch: asyncio.TimerHandle | None = None
 
     def __call__(self) -> Connection:
@@ -117,6 +118,8 @@ class ConnectionServer:
     def opened(self, connection: Connection) -> None:
         """Know the connection."""
         self._open.add(connection)
+        if self._is_draining:  # it was accepted just before
+            connection.finish()
         if self._watch is None:
             self._watch_readers()
 
@@ -126,6 +129,7 @@ class ConnectionServer:
 
     async def drain(self, limit_s: float) -> None:
         """End every connection once its answers have left completely; break what takes longer."""
+        self._is_draining = True
         for connection in self._open:
             connection.finish()
         if not await self._open.gone(limit_s):

@@ -81,6 +81,7 @@ class Archives:
                 beginning = partial(self._begun, workspace, packed)
                 begun = await owner.enter_async_context(self._beginning.entered(asked, beginning))
                 if begun.is_taken:
+                    await owner.aclose()  # it ends with who takes it, and its slot is free again
                     begun = await owner.enter_async_context(beginning())
                 found = begun.found
                 if isinstance(found, ArchiveStream):

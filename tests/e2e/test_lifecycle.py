@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -174,6 +175,20 @@ async def test_a_client_that_has_just_come_gets_an_answer(
         assert answer.header("Connection") == "close"
     assert await late.rest() == (b"", "closed")
     assert await served.exit_code(3) == 0
+
+
+async def test_clients_that_nobody_has_accepted_yet_get_answers(root: Path) -> None:
+    """Many come in the moment in which it ends; it has had no turn to see them."""
+    async with running(root) as gateway:
+        clients = [socket.create_connection(("127.0.0.1", gateway.port)) for _ in range(20)]
+        for client in clients:
+            client.sendall(head("/livez"))
+        began = time.monotonic()
+
+    assert time.monotonic() - began < 5, "a connection was forgotten"
+    for client in clients:
+        with client, client.makefile("rb") as answer:
+            assert answer.readline() == b"HTTP/1.1 200 OK\r\n"
 
 
 async def test_silent_connections_do_not_hold_up_the_exit(

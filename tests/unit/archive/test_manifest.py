@@ -32,13 +32,14 @@ def plan(
 @pytest.mark.parametrize(
     ("form", "stored"), [*((form, False) for form in Format), (Format.ZIP, True)]
 )
-async def test_it_is_the_last_member_under_a_name_of_its_own(
+async def test_it_is_the_last_member_and_nothing_else_has_its_name(
     tmp_path: Path, helpers: Helpers, form: Format, stored: bool
 ) -> None:
     """Wherever the others come from; and other programs find all of them."""
     write(tmp_path / "tree", TREE)
     said = manifest_of(4, skipped(b"d/link", b"fifo"))
-    name = b".workspace-manifest~2.json"
+    renamed = {**TREE, b".workspace-manifest~2.json": TREE[NAME]}
+    del renamed[NAME]
     with opened(tmp_path / "tree") as disk:
         sources: list[OnDisk | Fetched] = [disk, Fetched(TREE)]
         for number, source in enumerate(sources):
@@ -47,19 +48,27 @@ async def test_it_is_the_last_member_under_a_name_of_its_own(
             made = plan(source, form, left_out, stored=stored)
             await archive(made, source, helpers, path)
 
-            assert made.names[-1] == name.decode()
+            assert made.names[-1] == NAME.decode()
             tools.check(form, path)
             tools.EXTRACTORS[form]["bsdtar"](path, tmp_path / f"{number}")
             found = tools.found_in(tmp_path / f"{number}")
             contents = {name: was[0] for name, was in found.items() if was}
-            assert orjson.loads(contents.pop(name))["paths"] == ["d/link", "fifo"]
-            assert contents == TREE
+            assert orjson.loads(contents.pop(NAME))["paths"] == ["d/link", "fifo"]
+            assert contents == renamed
     assert orjson.loads(said) == {
         "entries": 4,
         "skipped": 2,
         "paths": ["d/link", "fifo"],
         "truncated": False,
     }
+
+
+@pytest.mark.parametrize("form", Format)
+def test_no_directory_passes_for_it(form: Format) -> None:
+    source = Fetched({NAME + b"/paths": b"", b"a": b""})
+
+    assert plan(source, form, Skipped()).names[-1] == NAME.decode()
+    assert len({*plan(source, form, Skipped()).names}) == len(source.members) + 1
 
 
 async def test_an_archive_may_be_nothing_else(tmp_path: Path, helpers: Helpers) -> None:

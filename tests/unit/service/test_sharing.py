@@ -77,6 +77,22 @@ async def test_who_comes_when_it_is_there_gets_another(opening: Opening) -> None
     assert opening.left == 2
 
 
+async def test_who_comes_later_gets_another_though_the_first_is_still_under_way(
+    opening: Opening,
+) -> None:
+    """What has been written in between is not in it."""
+    shared, hold = Shared[int](), asyncio.Event()
+    hold.set()
+    first = asyncio.create_task(_used(shared, opening, hold))
+    await asyncio.sleep(0.3)
+    second = asyncio.create_task(_used(shared, opening, hold))
+    await _turns()
+    opening.may_open.set()
+
+    assert await asyncio.gather(first, second) == [1, 2]
+    assert opening.left == 2
+
+
 async def test_another_key_is_another(opening: Opening) -> None:
     shared = Shared[int]()
     async with AsyncExitStack() as stack:
@@ -118,3 +134,16 @@ async def test_a_failure_is_everybodys_and_the_next_one_tries_again(opening: Ope
         assert isinstance(found, LookupError)
     opening.failure = None
     assert await _used(shared, opening, hold) == 2
+
+
+async def test_who_is_cancelled_while_leaving_has_left(opening: Opening) -> None:
+    shared, hold = Shared[int](), asyncio.Event()
+    opening.may_open.set()
+    user = asyncio.create_task(_used(shared, opening, hold))
+    await _turns()
+    hold.set()
+    await asyncio.sleep(0)
+    user.cancel()
+    await asyncio.gather(user, return_exceptions=True)
+
+    assert (opening.entered, opening.left) == (1, 1)
