@@ -10,7 +10,7 @@ from tests.contract.asking import at, content, keeps_nothing, listed, opened, re
 from tests.rigs import Rig
 
 SIZE = 3_000_000
-ROUNDS = 12
+ROUNDS = 8
 CONTENT = bytes(range(250)) * (SIZE // 250)
 
 

@@ -19,7 +19,7 @@ from tests.wire import Answer
 
 _SESSIONS = 10
 _SMALL = bytes(range(256)) * 256  # 64 KiB
-_LARGE = _SMALL * 128  # 8 MiB
+_LARGE = _SMALL * 512  # 32 MiB: more than all sockets on the way hold
 _DEADLINE_S = 10.0
 _TIMEOUT = {"connect": "1s", "first_byte": "5s", "idle": "5s", "total": "60s"}
 _OPEN_S = 5.0
@@ -49,9 +49,9 @@ async def front(tmp: Path, root: Path, port: int) -> AsyncIterator[Gateway]:
         yield gateway
 
 
-def sessions(tmp: Path) -> Path:
-    for number in range(_SESSIONS):
-        plant(tmp / "sessions" / f"s{number}", {"small.bin": _SMALL, "large.bin": _LARGE})
+def sessions(tmp: Path, count: int, content: bytes) -> Path:
+    for number in range(count):
+        plant(tmp / "sessions" / f"s{number}", {"file.bin": content})
     return tmp / "sessions"
 
 
@@ -72,14 +72,14 @@ async def until(condition: Callable[[], object], within_s: float = 10) -> None:
 
 async def test_when_an_executor_dies_every_small_download_is_served(tmp_path):
     """And when it is back it is asked again."""
-    root, port = sessions(tmp_path), free_port()
+    root, port = sessions(tmp_path, _SESSIONS, _SMALL), free_port()
     answers: list[Answer] = []
     slowest = 0.0
 
     async def download(number: int) -> None:
         nonlocal slowest
         began = time.monotonic()
-        answers.append(await gateway.file("small.bin", session=f"s{number % _SESSIONS}"))
+        answers.append(await gateway.file("file.bin", session=f"s{number % _SESSIONS}"))
         slowest = max(slowest, time.monotonic() - began)
 
     async with front(tmp_path, root, port) as gateway:
@@ -102,26 +102,26 @@ async def test_when_an_executor_dies_every_small_download_is_served(tmp_path):
         while await circuit(gateway) != "2.0":
             await download(0)
         began = time.monotonic()
-        left_alone = await gateway.file("small.bin")
+        left_alone = await gateway.file("file.bin")
         assert left_alone.header("X-Workspace-Fallback") == "circuit_open"
         assert time.monotonic() - began < 0.5
 
         with backend(tmp_path / "backend", root, port):
             await asyncio.sleep(_OPEN_S)
-            back = await gateway.file("small.bin")
+            back = await gateway.file("file.bin")
             assert back.header("X-Workspace-Source") == "remote"
             assert await circuit(gateway) == "0.0"
 
 
 async def test_when_an_executor_dies_large_downloads_are_whole_or_visibly_broken(tmp_path):
-    root, port = sessions(tmp_path), free_port()
+    root, port = sessions(tmp_path, 1, _LARGE), free_port()
     begun = 0
 
-    async def download(number: int) -> Answer:
+    async def download() -> Answer:
         """A reader who takes a while, so that the end does not come before the kill."""
         nonlocal begun
         async with await wire.Wire.connect(gateway.port, limit=65536) as connection:
-            target = f"/api/v1/sessions/s{number % _SESSIONS}/files/large.bin"
+            target = "/api/v1/sessions/s0/files/file.bin"
             await connection.send(wire.head(target, gateways.AUTH))
             assert await connection.reader.readexactly(1) == b"H"
             begun += 1
@@ -132,8 +132,8 @@ async def test_when_an_executor_dies_large_downloads_are_whole_or_visibly_broken
     async with front(tmp_path, root, port) as gateway:
         with backend(tmp_path / "backend", root, port) as process:
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(download(number)) for number in range(20)]
-                await until(lambda: begun == 20)
+                tasks = [group.create_task(download()) for _ in range(8)]
+                await until(lambda: begun == 8)
                 process.signal(signal.SIGKILL)
                 await process.exit_code()
                 killed.set()
