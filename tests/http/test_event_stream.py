@@ -177,7 +177,7 @@ async def test_followers_of_one_session_do_not_multiply_its_changes(gateway, roo
         await asyncio.sleep(7)
     async with streamed(gateway.port) as source:
         with suppress(TimeoutError):
-            async with asyncio.timeout(1):
+            async with asyncio.timeout(2):
                 async for event in source.aiter_sse():
                     seen += event.json()["paths"]
 

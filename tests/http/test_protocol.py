@@ -285,7 +285,7 @@ async def test_a_connection_that_says_nothing_is_closed(gateway: Gateway, sent: 
 
     assert data == b""
     assert end in ("closed", "reset")
-    assert 0.3 < took_s < 2
+    assert 0.3 < took_s < 5
 
 
 async def test_a_head_that_drips_is_cut_off(gateway: Gateway) -> None:
@@ -295,7 +295,7 @@ async def test_a_head_that_drips_is_cut_off(gateway: Gateway) -> None:
         with pytest.raises(ConnectionError):
             await _drip(wire, head(FILES, AUTH, "X-Long: " + "x" * 500), 1, 0.02)
 
-    assert time.perf_counter() - began < 3
+    assert time.perf_counter() - began < 8
 
 
 async def test_the_second_head_on_a_connection_has_the_same_deadline(gateway: Gateway) -> None:
@@ -309,7 +309,7 @@ async def test_the_second_head_on_a_connection_has_the_same_deadline(gateway: Ga
 
     assert data == b""
     assert end in ("closed", "reset")
-    assert time.perf_counter() - began < 2
+    assert time.perf_counter() - began < 5
 
 
 async def test_a_connection_that_is_not_used_again_is_closed(
@@ -325,7 +325,7 @@ async def test_a_connection_that_is_not_used_again_is_closed(
         data, end = await wire.rest()
 
     assert (data, end) == (b"", "closed")
-    assert time.perf_counter() - began < 2
+    assert time.perf_counter() - began < 5
 
 
 @pytest.mark.parametrize("line", ["Content-Length: 5", "Transfer-Encoding: chunked"])

@@ -74,14 +74,14 @@ async def test_keys_that_were_withdrawn_go_without_being_asked_for(there: Issuer
 
 
 async def test_however_many_ask_there_is_one_fetch_and_a_pause(there: Issuer) -> None:
-    async with trusting(there.url, Pace(pause=0.5)) as keys:
+    async with trusting(there.url, Pace(pause=1.5)) as keys:
         at_once = time.monotonic()
         for _ in range(1000):
             await keys.renewed()
-        assert time.monotonic() - at_once < 0.3
+        assert time.monotonic() - at_once < 1
         assert there.asked == 1
 
-        await asyncio.sleep(0.6)
+        await asyncio.sleep(1.6)
         there.document = key_set(TWO)
         found = await asyncio.gather(*(keys.renewed() for _ in range(1000)))
         assert there.asked == 2

