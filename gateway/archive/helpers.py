@@ -1,5 +1,6 @@
 """Processes that do the jobs of all archives, so that every processor has something to do."""
 
+import asyncio
 import os
 import socket
 import threading
@@ -21,6 +22,7 @@ from gateway.system.pool import Pool
 
 log = structlog.get_logger()
 
+_WARMED_AFTER_S = 0.5  # before, they would compete with the gateway's own start
 _PATIENCE_S = 60.0  # a job takes milliseconds, unless a file system hangs
 
 
@@ -39,13 +41,13 @@ class Helpers:
     @classmethod
     @asynccontextmanager
     async def running(cls, count: int) -> AsyncIterator[Self]:
-        """Start the processes, without waiting for them; leaving ends them."""
+        """Start the processes soon, or with the first job; leaving ends them."""
         helpers = cls(count)
+        warming = asyncio.get_running_loop().call_later(_WARMED_AFTER_S, helpers._warm_up_all)
         try:
-            for _ in range(count):
-                helpers._pool.submit(helpers._warm_up)
             yield helpers
         finally:
+            warming.cancel()
             helpers._pool.shutdown(wait=False, cancel_futures=True)
             threading.Thread(target=helpers._close, name="archive-end", daemon=True).start()
 
@@ -74,6 +76,10 @@ class Helpers:
             # Not given back: a lost helper that hangs in a file system may still write to it.
             self.memory.let_go(memory)
             raise
+
+    def _warm_up_all(self) -> None:
+        for _ in self._all:
+            self._pool.submit(self._warm_up)
 
     def _warm_up(self) -> None:
         # If it is lost, that is in the log, and the next job tries again.

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.archiving import ARCHIVE, BLACKBOX, MB, SMALL, files_of, mixed, noise, unpacked
+from tests.e2e.operating import eventually
 from tests.e2e.sidecars import TOKEN, Sidecar, sidecar
 from tests.gateways import AUTH, Gateway, key_entry, plant, running
 from tests.wire import Answer, Wire, ask, head
@@ -180,10 +181,13 @@ async def test_its_own_ignores_are_looked_for_there(
 
     with tarfile.open(fileobj=io.BytesIO(answer.body)) as archive:
         assert archive.getnames() == [".gitignore"]
-    routes = [
-        line["route"] for line in there.logged("http_request") if line["request_id"] == "ignores"
-    ]
-    assert routes == ["/api/v1/sessions/{session_id}/archive"]
+
+    def routes() -> list[str]:
+        lines = there.logged("http_request")
+        return [line["route"] for line in lines if line["request_id"] == "ignores"]
+
+    await eventually(routes)
+    assert routes() == ["/api/v1/sessions/{session_id}/archive"]
 
 
 async def test_a_refusal_is_the_same_through_both(

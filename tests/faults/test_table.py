@@ -207,7 +207,7 @@ def assert_from_fallback(operation, answer, code):
 
 def assert_refused(operation, answer, status=502):
     assert answer.status == status
-    assert answer.header("X-Workspace-Source") is None
+    assert answer.header("X-Workspace-Source") == ("remote" if status == 413 else None)
     assert operation.method == "HEAD" or is_error(answer)
 
 
