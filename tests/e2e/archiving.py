@@ -1,8 +1,10 @@
 """Archives of real gateways: workspaces to pack, requests for them, and what came of it."""
 
+import asyncio
 import io
 import random
 import re
+import time
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -78,6 +80,14 @@ async def ask(process: Process, target: str = ARCHIVE, *lines: str, **options: s
 async def builds(process: Process, outcome: str = "ok") -> int:
     """How many archives were made, by all workers since the start."""
     return await _counted(process, "archive_builds_total", outcome)
+
+
+async def assert_builds(process: Process, count: int) -> None:
+    """Fail unless there are so many: readers have the end before a build is done and counted."""
+    end = time.monotonic() + 10
+    while await builds(process) < count and time.monotonic() < end:
+        await asyncio.sleep(0.02)
+    assert await builds(process) == count
 
 
 async def _counted(process: Process, name: str, label: str) -> int:

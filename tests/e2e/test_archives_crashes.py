@@ -14,7 +14,7 @@ from tests.e2e.archiving import (
     BLACKBOX,
     MB,
     ask,
-    builds,
+    assert_builds,
     files_of,
     mixed,
     packing,
@@ -76,7 +76,7 @@ async def test_a_killed_gateway_leaves_no_archive(
         rest = await ask(process, ARCHIVE, f"Range: bytes={len(broken.body)}-")
         assert (rest.status, rest.header("ETag")) == (206, broken.header("ETag"))
         assert await spooled(process, 1) == ["miss"]
-        assert await builds(process) == 1
+        await assert_builds(process, 1)
     assert unpacked(broken.body + rest.body) == files_of(root)
 
 
@@ -101,7 +101,7 @@ async def test_who_waits_in_another_worker_outlives_the_maker(
         assert given
         assert {(answer.status, answer.complete) for answer in given} == {(200, True)}
         assert len({answer.body for answer in given}) == 1
-        assert await builds(process) == 1
+        await assert_builds(process, 1)
         assert len(complete(spool)) == 1
 
 
@@ -169,4 +169,4 @@ async def test_a_reload_breaks_no_archive(
 
         assert (second.status, (await first.answer()).body) == (200, second.body)
         assert second.complete
-        assert await builds(process) == 1
+        await assert_builds(process, 1)

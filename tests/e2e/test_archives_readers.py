@@ -14,6 +14,7 @@ from tests.e2e.archiving import (
     MB,
     SMALL,
     ask,
+    assert_builds,
     builds,
     files_of,
     mixed,
@@ -55,7 +56,7 @@ async def test_an_archive_is_made_to_its_end_when_its_reader_leaves(
         assert left["outcome"] == "client_left"
         assert unpacked(answer.body) == files_of(root)
         assert await spooled(process, 2) == ["miss", "hit"]
-        assert await builds(process) == 1
+        await assert_builds(process, 1)
 
 
 @pytest.mark.parametrize("spool", [{}, {"bytes": 0}], ids=["spooled", "straight"])
@@ -94,7 +95,7 @@ async def test_twenty_equal_requests_are_one_build(tmp_path: Path, root: Path) -
         assert {(answer.status, answer.complete) for answer in answers} == {(200, True)}
         assert len({answer.body for answer in answers}) == 1
         assert unpacked(answers[0].body) == files_of(root)
-        assert await builds(process) == 1
+        await assert_builds(process, 1)
         results = await spooled(process, 20)
         assert results.count("miss") == 1
         assert set(results) <= {"miss", "follow", "hit"}

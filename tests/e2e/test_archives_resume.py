@@ -13,6 +13,7 @@ from tests.e2e.archiving import (
     MB,
     SMALL,
     ask,
+    assert_builds,
     builds,
     files_of,
     mixed,
@@ -63,7 +64,7 @@ async def test_curl_goes_on_with_what_was_interrupted(tmp_path: Path, root: Path
 
         assert await third.wait() == 0
         assert await spooled(process, 3) == ["miss", "follow", "hit"]
-        assert await builds(process) == 1
+        await assert_builds(process, 1)
     subprocess.run((needs.program("unzip"), "-tqq", file), check=True)
 
 
@@ -88,7 +89,7 @@ async def test_it_goes_on_at_any_offset_in_any_worker_and_after_a_restart(
             assert (beyond.status, beyond.header("Content-Range")) == (416, f"bytes */{size}")
 
         await goes_on(process)
-        assert await builds(process) == 1
+        await assert_builds(process, 1)
         results = await spooled(process, 2 + len(offsets))
         assert results == ["miss", *["hit"] * (1 + len(offsets))]
     with command(tmp_path, root, packing(), arguments=TWO) as process:
@@ -117,7 +118,7 @@ async def test_others_go_on_while_it_is_made(tmp_path: Path, root: Path, clients
         assert [part.body for part in parts] == [whole.body[a:b] for a, b in spans]
         assert whole.complete
         assert sorted(map(str, await spooled(process, 6))) == ["follow"] * 5 + ["miss"]
-        assert await builds(process) == 1
+        await assert_builds(process, 1)
 
 
 CHANGES: dict[str, Callable[[Path], object]] = {
@@ -146,4 +147,4 @@ async def test_a_changed_workspace_is_a_new_archive_from_its_start(
             assert (asked.status, asked.header("ETag")) == (200, after.header("ETag"))
             assert after.header("ETag") not in tags
             tags.append(after.header("ETag"))
-        assert await builds(process) == len(tags)
+        await assert_builds(process, len(tags))
