@@ -68,7 +68,7 @@ async def _store_health(store: Store) -> Health:
         password = None if store.password is None else store.password.read()
         missing = await missing_steps(store.address, password)
     except StoreUnavailable as exc:
-        return Health(False, {"error": str(exc.__cause__) or "no answer in time"})
+        return Health(False, {"error": str(exc.__cause__ or "") or "no answer in time"})
     except (GatewayError, OSError) as exc:
         return Health(False, {"error": str(exc)})
     behind = f"{missing} steps behind, which the next start takes"
