@@ -13,6 +13,7 @@ import pytest
 
 from gateway.server import Generation
 from tests import wire
+from tests.e2e.halting import helpers_of
 from tests.e2e.operating import (
     FILES,
     Clients,
@@ -201,6 +202,7 @@ async def test_no_request_is_lost_to_reloads(served: Process, root: Path) -> Non
 
 async def test_fifty_reloads_leak_nothing(served: Process, clients: Clients) -> None:
     """Neither descriptors nor threads, with connections open all the time."""
+    await helpers_of(served.popen.pid)
     idle = [await clients.connect(served.port) for _ in range(5)]
     for connection in idle:
         await connection.ask(FILES, AUTH)

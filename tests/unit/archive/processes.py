@@ -11,7 +11,7 @@ def children() -> set[int]:
     for task in os.listdir("/proc/self/task"):
         try:
             found = Path(f"/proc/self/task/{task}/children").read_text()
-        except FileNotFoundError:
+        except (FileNotFoundError, ProcessLookupError):
             continue
         pids |= {int(pid) for pid in found.split() if lives(int(pid))}
     return pids
@@ -21,7 +21,7 @@ def lives(pid: int) -> bool:
     """Whether the process has not ended."""
     try:
         return b") Z " not in Path(f"/proc/{pid}/stat").read_bytes()
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return False
 
 
