@@ -25,7 +25,7 @@ from tests.unit.executors.local.rig import OUTSIDE, RESOLVERS, Place, listed, ou
 from tests.wire import Wire
 
 OPENS = 20_000
-REQUESTS, CLIENTS = 20_000, 4
+REQUESTS, CLIENTS = 10_000, 4  # for each resolver
 LARGE = 300_000  # beyond what is sent in one go
 WALKS = 100
 ARCHIVES = 200
