@@ -20,6 +20,8 @@ _USER = "gateway"
 _PASSWORD = "p@ss:wörd/%"
 _STARTING_S = 60
 _AT_ONCE = 8  # databases: to start psql takes longer than to make one
+_MEMORY = "/dev/shm"
+_MOST_BYTES = 8 << 30  # of the servers of several test processes, and as much again
 # Nothing of it is to outlive the machine.
 _FAST = ("-F", "-c", "synchronous_commit=off", "-c", "full_page_writes=off")
 
@@ -29,7 +31,7 @@ class Server:
 
     def __init__(self, programs: str) -> None:
         self._programs = programs
-        self._home = tempfile.mkdtemp(prefix="postgres-")
+        self._home = tempfile.mkdtemp(prefix="postgres-", dir=_in_memory())
         self._data = os.path.join(self._home, "data")
         self._account: str | None = None
         if os.geteuid() == 0:  # as whom PostgreSQL refuses to run
@@ -132,6 +134,12 @@ def server() -> Server:
         needs.missing("needs a PostgreSQL server")
     needs.program("psql")
     return Server(os.path.dirname(os.path.realpath(on_path)) if on_path else found[-1])
+
+
+def _in_memory() -> str | None:
+    """Where hundreds of databases are made and removed at once, if there is room."""
+    has_room = os.path.isdir(_MEMORY) and shutil.disk_usage(_MEMORY).free > _MOST_BYTES
+    return _MEMORY if has_room else None
 
 
 def _free_port() -> int:

@@ -202,28 +202,29 @@ async def test_no_request_is_lost_to_reloads(served: Process, root: Path) -> Non
 
 async def test_fifty_reloads_leak_nothing(served: Process, clients: Clients) -> None:
     """Neither descriptors nor threads, with connections open all the time."""
-    await helpers_of(served.popen.pid)
+    pid = served.popen.pid
     idle = [await clients.connect(served.port) for _ in range(5)]
     for connection in idle:
         await connection.ask(FILES, AUTH)
 
     def threads() -> int:
-        status = Path(f"/proc/{served.popen.pid}/status").read_text()
+        status = Path(f"/proc/{pid}/status").read_text()
         return int(status.partition("Threads:")[2].split()[0])
 
-    async def reload(count: int) -> tuple[int, int]:
-        served.signal(signal.SIGHUP)
-        await logged(served, "reloaded", count)
-        await idle[0].ask(FILES, AUTH)
-        return descriptors(served.popen.pid), threads()
+    async def reload(first: int, last: int) -> None:
+        for count in range(first, last + 1):
+            served.signal(signal.SIGHUP)
+            await logged(served, "reloaded", count)
+            await idle[0].ask(FILES, AUTH)
+        await helpers_of(pid)
 
-    few = [await reload(count) for count in range(1, 4)]
-    for count in range(4, 51):
-        await reload(count)
+    await reload(1, 3)
+    few = descriptors(pid), threads()
+    await reload(4, 50)
 
     # Those of the last generation but one may be on their way out still.
-    await eventually(lambda: descriptors(served.popen.pid) <= max(one for one, _ in few), 5)
-    await eventually(lambda: threads() <= max(one for _, one in few), 5)
+    await eventually(lambda: descriptors(pid) <= few[0])
+    await eventually(lambda: threads() <= few[1])
     for connection in idle:
         assert (await connection.ask(FILES, AUTH)).status == 200
 
