@@ -1,5 +1,6 @@
 """`workspace-gateway serve`: the gateway."""
 
+import gc
 import os
 import signal
 import tempfile
@@ -43,6 +44,7 @@ def run(
         from gateway.workers import Workers
 
         configure(for_good=True)
+        gc.freeze()  # what is loaded stays: each full collection would hold all up for 50 ms
         try:
             if config.server.workers > 1:
                 return Workers(config, reload).run(on_ready)

@@ -289,7 +289,7 @@ async def test_a_download_that_breaks_is_never_complete(
 async def test_a_listing_that_breaks_is_never_taken_for_a_whole_one(
     tmp_path: Path, root: Path, name: str, clients: Clients
 ) -> None:
-    names = {f"s1/{'x' * 200}{number:06}": b"" for number in range(60_000)}
+    names = {f"s1/{'x' * 200}{number:06}": b"" for number in range(30_000)}
     plant(root, names)
     with behind(name, tmp_path, root) as running:
         reader = await clients.slow(running.proxy.port, f"{FILES}?recursive=true")

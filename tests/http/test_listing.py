@@ -500,8 +500,8 @@ async def test_a_plus_in_a_query_is_a_space(gateway: Gateway, root: Path, raw: s
 def crowded() -> Iterator[Path]:
     """A workspace of 200,000 entries, in memory where that is possible: disks take a minute."""
     with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as name:
-        root = Path(name)
-        (root / "s1").mkdir()
+        root = Path(name) / "workspaces"
+        (root / "s1").mkdir(parents=True)
         here = os.open(root / "s1", os.O_PATH)
         for number in range(200_000):
             os.mknod(f"{number:06}", dir_fd=here)
@@ -546,7 +546,7 @@ def _fetch(port: int) -> bytes:
 def broad() -> Iterator[Path]:
     """A workspace of 100,000 files in 1,000 directories, of which `a` has a tenth."""
     with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as name:
-        root = Path(name)
+        root = Path(name) / "workspaces"
         for number in range(1000):
             directory = root / "s1" / ("a" if number < 100 else "b") / f"{number:03}"
             directory.mkdir(parents=True)

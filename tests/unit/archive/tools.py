@@ -81,7 +81,8 @@ def _zipfile(path: Path, into: Path) -> None:
 
 def _tarfile(path: Path, into: Path) -> None:
     with tarfile.open(path) as archive:
-        archive.extractall(into, filter="data")
+        # Python before 3.11.4, such as Debian 12's, has no filters.
+        archive.extractall(into, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))
 
 
 EXTRACTORS: Mapping[Format, Mapping[str, Callable[[Path, Path], None]]] = {
