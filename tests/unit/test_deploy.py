@@ -249,6 +249,12 @@ def test_a_unit_is_hardened(unit: Path) -> None:
     assert result.returncode == 0, result.stdout
 
 
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
+def test_a_unit_leaves_openat2_to_the_gateway(unit: Path) -> None:
+    """Which systemd cannot filter by its flags, and so denies under that setting."""
+    assert "RestrictSUIDSGID=" not in unit.read_text()
+
+
 def command_lines() -> Iterator[list[str]]:
     """What is started, wherever it is written down."""
     for unit in UNITS:
