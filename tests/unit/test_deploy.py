@@ -19,6 +19,7 @@ from gateway.cli.config_file import ExecutorModels
 from gateway.config.load import load
 from gateway.config.model import Spool, Store
 from gateway.config.store_url import sqlite_file
+from gateway.http.health import _PROBE_DEADLINE_S
 from gateway.listeners import parse_address
 from tests import needs
 from tests.gateways import threaded
@@ -248,6 +249,12 @@ def test_a_unit_is_hardened(unit: Path) -> None:
     assert result.returncode == 0, result.stdout
 
 
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
+def test_a_unit_leaves_openat2_to_the_gateway(unit: Path) -> None:
+    """Which systemd cannot filter by its flags, and so denies under that setting."""
+    assert "RestrictSUIDSGID=" not in unit.read_text()
+
+
 def command_lines() -> Iterator[list[str]]:
     """What is started, wherever it is written down."""
     for unit in UNITS:
@@ -320,6 +327,19 @@ def test_a_service_of_compose_is_hardened(name: str) -> None:
     assert {f"{name}-{kind}" for kind in expected} <= set(COMPOSE["volumes"])
     context = DEPLOY / "container" / service["build"]["context"]
     assert (context / service["build"]["dockerfile"]).exists()
+
+
+def test_an_executor_that_does_not_answer_takes_no_gateway_away() -> None:
+    """Readiness waits for it, and whoever asks for readiness waits longer."""
+    routing = yaml.safe_load((DEPLOY / "traefik/workspace-gateway.yaml").read_text())
+    (service,) = routing["http"]["services"].values()
+    check = service["loadBalancer"]["healthCheck"]
+    (deployment,) = (one.values[0] for one in PODS if one.values[0]["kind"] == "Deployment")
+    (container,) = containers(deployment)
+
+    timeout, interval = (int(check[name].removesuffix("s")) for name in ("timeout", "interval"))
+    assert _PROBE_DEADLINE_S < timeout < interval
+    assert container["readinessProbe"]["timeoutSeconds"] > _PROBE_DEADLINE_S
 
 
 def test_traefik_neither_rewrites_nor_buffers() -> None:
