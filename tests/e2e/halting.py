@@ -47,17 +47,12 @@ class Halted:
                 os.kill(pid, number)
 
 
-async def helpers_of(pid: int, workers: int = 1) -> list[int]:
-    """The helpers of all *workers* at or below the process *pid*, once they have started."""
-    count = workers * (os.cpu_count() or 1)
-    await eventually(lambda: len([*_helpers_of(pid)]) == count)
-    return [*_helpers_of(pid)]
-
-
 @asynccontextmanager
 async def halted(pid: int, workers: int = 1) -> AsyncIterator[Halted]:
     """Stop the helpers of all *workers* at or below the process *pid* while inside."""
-    helpers = Halted(await helpers_of(pid, workers))
+    count = workers * (os.cpu_count() or 1)
+    await eventually(lambda: len([*_helpers_of(pid)]) == count)
+    helpers = Halted([*_helpers_of(pid)])
     helpers.stop()
     try:
         yield helpers

@@ -23,7 +23,7 @@ from tests.e2e.archiving import (
     spooled,
     unpacked,
 )
-from tests.e2e.halting import halted, helpers_of, spool_of
+from tests.e2e.halting import halted, spool_of
 from tests.e2e.operating import FILES, Clients, descriptors, eventually, logged
 from tests.gateways import AUTH, Process, command, plant
 from tests.wire import head
@@ -70,8 +70,7 @@ async def test_a_reader_that_stalls_is_cut_off(
     )
     with command(tmp_path, root, changes) as process:
         assert (await ask(process)).complete
-        await helpers_of(process.popen.pid)
-        before = descriptors(process.popen.pid)
+        before = descriptors(process.popen.pid, str(tmp_path))
         since = time.monotonic()
         reader = await clients.slow(process.port, ARCHIVE)
         await logged(process, "audit.archive", 2)
@@ -82,7 +81,7 @@ async def test_a_reader_that_stalls_is_cut_off(
         data, end = await reader.rest()
         assert end == "reset"
         assert len(data) < 20 * MB
-        await eventually(lambda: descriptors(process.popen.pid) <= before, 2)
+        await eventually(lambda: descriptors(process.popen.pid, str(tmp_path)) <= before, 2)
         assert (await ask(process)).complete
 
 
