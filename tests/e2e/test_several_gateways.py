@@ -284,6 +284,8 @@ async def test_a_gateway_that_is_killed_takes_along_what_it_was_serving_and_no_m
     one, other = two.gateways
     async with loaded(two, downloads=4) as load:
         killed = time.monotonic()
+        two.gateways[one].popen.send_signal(signal.SIGSTOP)
+        await asyncio.sleep(0.3)  # for requests that it will not have begun to answer
         two.gateways[one].popen.kill()
         two.gateways[one].popen.wait()
         gone = time.monotonic()
