@@ -13,6 +13,7 @@ from tests.benchmarks.raw import Reader
 _CONNECTIONS = 8
 _PAUSE_S = 0.002
 _SAMPLE_S = 0.01
+_SETTLED_AFTER_S = 1.5  # a server that is ready may still be starting what helps it
 
 
 @dataclass(slots=True)
@@ -59,6 +60,7 @@ def probing(server: Server, path: str) -> Iterator[Waits]:
 @contextlib.contextmanager
 def remembering(used: Callable[[], int]) -> Iterator[Memory]:
     """Sample how many bytes are *used* until the block ends."""
+    time.sleep(_SETTLED_AFTER_S)
     memory = Memory(used(), 0)
 
     def sample(_: int) -> None:
