@@ -10,6 +10,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import zipfile
 from collections.abc import Iterator
 from contextlib import suppress
@@ -51,29 +52,37 @@ class Reader:
     def paste(self, script: str, **variables: str) -> subprocess.CompletedProcess[str]:
         """Run the lines in one session, which ends with the first that fails and names it."""
         shell = [needs.program("bash"), "-e", "-u", "-o", "pipefail", "-v", "-s"]
-        with subprocess.Popen(
-            shell,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            cwd=self.home,
-            process_group=0,
-            env={
-                "HOME": str(self.home),
-                "PATH": f"{self.home}/.bin:{os.environ['PATH']}",
-                "LC_ALL": "C.UTF-8",
-                "KEY": KEY,
-                "DARI_API_KEY": KEY,
-                **variables,
-            },
-        ) as session:
+        # In files: a pipe would be held open by what the lines have left in the background.
+        with (
+            tempfile.TemporaryFile("w+") as output,
+            tempfile.TemporaryFile("w+") as errors,
+            subprocess.Popen(
+                shell,
+                stdin=subprocess.PIPE,
+                stdout=output,
+                stderr=errors,
+                text=True,
+                cwd=self.home,
+                process_group=0,
+                env={
+                    "HOME": str(self.home),
+                    "PATH": f"{self.home}/.bin:{os.environ['PATH']}",
+                    "LC_ALL": "C.UTF-8",
+                    "KEY": KEY,
+                    "DARI_API_KEY": KEY,
+                    **variables,
+                },
+            ) as session,
+        ):
             try:
-                output, errors = session.communicate(script, timeout=120)
+                session.communicate(script, timeout=120)
             finally:
                 with suppress(ProcessLookupError):  # what the lines have left in the background
                     os.killpg(session.pid, signal.SIGKILL)
-        return subprocess.CompletedProcess(shell, session.returncode, output, errors)
+            output.seek(0)
+            errors.seek(0)
+            said = output.read(), errors.read()
+        return subprocess.CompletedProcess(shell, session.returncode, *said)
 
 
 @pytest.fixture(scope="module")

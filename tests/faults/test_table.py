@@ -195,7 +195,7 @@ async def answered(operation, gateway, times=PATIENT):
     began = time.monotonic()
     answer = await operation.ask(gateway)
     took = time.monotonic() - began
-    assert took < times.deadline_s + 0.5, f"it took {took:.2f} s"
+    assert took < times.deadline_s + 2, f"it took {took:.2f} s"
     return answer
 
 
