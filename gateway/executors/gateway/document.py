@@ -16,14 +16,16 @@ ROWS = 64  # in one batch: what is checked in one turn of the loop
 # An entry of the deepest path that a gateway lists has about 800 KB, all its bytes escaped.
 _LONGEST_PIECE = 2 * 1024 * 1024
 
-# The forms stay linear in what they read: what a group has taken cannot be taken otherwise. Groups
-# are not possessive, because Python before 3.11.5, such as Debian 12's, goes on from where the last
-# round of such a one has failed (https://github.com/python/cpython/issues/106052).
-_STRING = rb'"[^"\\]*+(?:\\.[^"\\]*+)*"'
+# The forms stay linear in what they read: what a group has taken cannot be taken otherwise. A
+# possessive group would not remember its rounds, but Python before 3.11.5, such as Debian 12's,
+# goes on from where the last round has failed (https://github.com/python/cpython/issues/106052):
+# harmless at the end of what there is, as in a string; the others have a bound.
+_STRING = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
 _OPENING = re.compile(
-    rb"\s*+\{(?:\s*+" + _STRING + rb"\s*+:\s*+" + _STRING + rb'\s*+,)*\s*+"files"\s*+:\s*+\[', re.S
+    rb"\s*+\{(?:\s*+" + _STRING + rb"\s*+:\s*+" + _STRING + rb'\s*+,){0,16}\s*+"files"\s*+:\s*+\[',
+    re.S,
 )
-_ROW = re.compile(rb"\s*+(?:,\s*+)?\{(?:[^\"{}\[\]]++|" + _STRING + rb")*\}", re.S)
+_ROW = re.compile(rb"\s*+(?:,\s*+)?\{(?:[^\"{}\[\]]++|" + _STRING + rb"){0,256}\}", re.S)
 _CLOSING = re.compile(rb"\s*+\]")
 
 
