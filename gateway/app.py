@@ -57,10 +57,14 @@ _ANONYMOUS = Principal(
 
 @dataclass(frozen=True, slots=True)
 class Sites:
-    """What one config serves: the public site, and the one for operators."""
+    """What one config serves: the public site, and the one for operators.
+
+    What *archiver* makes may be followed by those who ask others.
+    """
 
     main: Site
     admin: Site
+    archiver: Archiver
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +134,7 @@ async def wired(config: Config, lifecycle: Lifecycle) -> AsyncIterator[Sites]:
         main, admin = public(config, lifecycle, authenticator, services), Site()
         health.add_to(main, with_metrics=False)
         health.add_to(admin, with_metrics=True)
-        yield Sites(main, admin)
+        yield Sites(main, admin, archiver)
 
 
 @asynccontextmanager

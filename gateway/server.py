@@ -4,8 +4,8 @@ import asyncio
 import signal
 import socket
 from collections.abc import Callable, Coroutine, Mapping
-from contextlib import AsyncExitStack, ExitStack
-from typing import Any, Protocol
+from contextlib import AsyncExitStack, ExitStack, suppress
+from typing import Any
 
 import structlog
 import uvloop
@@ -30,6 +30,7 @@ from gateway.listeners import (
     main_address,
     with_listeners_of,
 )
+from gateway.supervisor import Supervisor
 from gateway.system.pool import Pool
 
 log = structlog.get_logger()
@@ -43,22 +44,6 @@ Reload = Callable[[], Config]
 _SETTINGS: Mapping[type, str] = {Tcp: "server.port", Unix: "server.socket"}
 _ADMIN_DRAIN_S = 1.0
 _READING_S = 20.0  # a signal that ends the process has to wait for it
-
-
-class Supervisor(Protocol):
-    """Whoever started this process is told how far it is: systemd, or the workers' parent."""
-
-    def ready(self) -> None:
-        """It serves, or serves again after a reload."""
-
-    def reloading(self) -> None:
-        """A reload has begun; `ready` or `refused` has to follow."""
-
-    def refused(self) -> None:
-        """It serves as before: the new config cannot be used."""
-
-    def stopping(self) -> None:
-        """It is on its way out."""
 
 
 class Generation:
@@ -75,6 +60,8 @@ class Generation:
     async def start(self, main: list[socket.socket], admin: list[socket.socket]) -> None:
         """Start everything, then accept; on an error nothing has been accepted."""
         await self._start_sites()
+        for sock in (*main, *admin):
+            sock.listen(BACKLOG)  # uvloop would not say that somebody else was faster
         for hosted, sockets in zip(self._hosted, (main, admin), strict=True):
             server = ConnectionServer(hosted, self._timeouts())
             self._servers.append(server)
@@ -92,19 +79,23 @@ class Generation:
 
     async def retire(self) -> None:
         """Let what runs finish within the drain limit, then free everything but connections."""
-        self.lifecycle.leaving = True
-        limit_s = self.config.server.drain
-        await asyncio.gather(*(hosted.finish(limit_s) for hosted in self._hosted))
-        await self._stack.aclose()
+        await self._finish(asyncio.get_running_loop().time() + self.config.server.drain)
+
+    def leave(self) -> None:
+        """Serve on, and have clients go: by readiness, and by each answer on its connection."""
+        self.lifecycle.unready = True
+        for server in self._servers:
+            server.is_leaving = True
 
     async def end(self, *, at_once: bool = False) -> None:
-        """Accept nothing more, end all connections within the drain limit, free everything.
+        """Accept nothing more, let what runs finish within the drain limit, free everything.
 
         The admin listener, where this can be watched, goes last.
         """
         self.lifecycle.draining = True
         self.lifecycle.leaving = True
         limits_s = (0.0, 0.0) if at_once else (self.config.server.drain, _ADMIN_DRAIN_S)
+        until_s = asyncio.get_running_loop().time() + limits_s[0]
         for listening, server, limit_s in zip(
             self._listening, self._servers, limits_s, strict=True
         ):
@@ -112,16 +103,25 @@ class Generation:
             for one in listening:
                 one.close()
             await server.drain(limit_s)
-        await self.retire()
+        await self._finish(until_s)
 
     def abort(self) -> None:
-        """Break every connection now."""
+        """Break every connection now, and every archive that is being made."""
         for server in self._servers:
             server.abort()
+        self._sites.archiver.abort()
+
+    async def _finish(self, until_s: float) -> None:
+        self.lifecycle.leaving = True
+        time = asyncio.get_running_loop().time
+        async with self._stack:
+            limit_s = max(0.0, until_s - time())
+            await asyncio.gather(*(hosted.finish(limit_s) for hosted in self._hosted))
+            await self._sites.archiver.finish(until_s - time())
 
     async def _start_sites(self) -> None:
-        sites = await self._stack.enter_async_context(wired(self.config, self.lifecycle))
-        self._hosted = [Hosted(sites.main), Hosted(sites.admin)]
+        self._sites = await self._stack.enter_async_context(wired(self.config, self.lifecycle))
+        self._hosted = [Hosted(self._sites.main), Hosted(self._sites.admin)]
 
     def _timeouts(self) -> Timeouts:
         server = self.config.server
@@ -152,9 +152,8 @@ async def serve(
 
     *shared*: other processes use the port too, under a parent. It also gets every signal that a
     terminal or systemd sends to all of them, and repeats it, so that only SIGQUIT means at once
-    then. *inherited*: what it has bound for all of them, where clients are served.
-
-    *listen*: where clients are served instead of where the config says.
+    then. *inherited*: what it has bound for all of them, where clients are served. *listen*: where
+    that is instead of where the config says.
     """
     signals: asyncio.Queue[signal.Signals] = asyncio.Queue()
     loop = asyncio.get_running_loop()
@@ -166,6 +165,7 @@ async def serve(
         setting = _SETTINGS[type(address)] if listen is None else "--listen"
         main, admin = _sockets(config.server, address, setting, sockets, inherited, shared=shared)
         current = Generation(config)
+        generations = [current]  # the last one serves, the others are on their way out
         await _started(current, main, admin)
         log.info("serving", **_where(address, main))
         supervisor.ready()
@@ -177,17 +177,20 @@ async def serve(
                 if following is None:
                     supervisor.refused()
                     continue
-                leaving.create_task(_retired(current))
+                leaving.create_task(_retired(current, generations))
+                generations.append(following)
                 current = following
                 supervisor.ready()
             log.info("draining")
             supervisor.stopping()
             hurry = asyncio.Event()
             for impatient in SIGNALS:
-                loop.add_signal_handler(impatient, _hurried, impatient, current, hurry, shared)
+                loop.add_signal_handler(impatient, _hurried, impatient, generations, hurry, shared)
             if number is signal.SIGQUIT:
-                hurry.set()
-            current.lifecycle.unready = True
+                signals.put_nowait(number)
+            while not signals.empty():  # more of them came while a config was read
+                _hurried(signals.get_nowait(), generations, hurry, shared)
+            current.leave()
             if number in (signal.SIGTERM, signal.SIGHUP):
                 await _passed(current.config.server.grace, hurry)
             sockets.close()
@@ -196,12 +199,13 @@ async def serve(
 
 
 def _hurried(
-    number: signal.Signals, current: Generation, hurry: asyncio.Event, shared: bool
+    number: signal.Signals, generations: list[Generation], hurry: asyncio.Event, shared: bool
 ) -> None:
     if number is signal.SIGQUIT or not (shared or number is signal.SIGHUP):
         log.warning("ending_at_once", signal=number.name)
         hurry.set()
-        current.abort()
+        for generation in generations:
+            generation.abort()
 
 
 def run_loop(serving: Coroutine[Any, Any, None], listen: Address | None = None) -> None:
@@ -215,11 +219,9 @@ def run_loop(serving: Coroutine[Any, Any, None], listen: Address | None = None) 
 
 
 async def _passed(seconds: float, unless: asyncio.Event) -> None:
-    try:
+    with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             await unless.wait()
-    except TimeoutError:
-        pass
 
 
 async def _started(
@@ -258,11 +260,13 @@ async def _read(reload: Reload) -> Config:
         pool.shutdown(wait=False)
 
 
-async def _retired(generation: Generation) -> None:
+async def _retired(generation: Generation, generations: list[Generation]) -> None:
     try:
         await generation.retire()
     except Exception:  # the generation that serves has nothing to do with it
         log.exception("retire_failed", hint="something of the old config may not have been freed")
+    finally:
+        generations.remove(generation)
 
 
 def _sockets(

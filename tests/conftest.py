@@ -1,6 +1,7 @@
 """Fixtures that several floors of tests share."""
 
 import asyncio
+import errno
 import gc
 import os
 import signal
@@ -12,7 +13,7 @@ import pytest
 import structlog
 import uvloop
 
-from tests import gateways, needs, stores
+from tests import gateways, needs, seccomp, stores
 from tests.gateways import Gateway, resolved_by, running
 
 
@@ -42,6 +43,15 @@ def own_signals() -> Iterator[None]:
     yield
     for number in ignored:
         signal.signal(number, signal.SIG_IGN)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_io_uring() -> None:
+    """As in the units of `deploy/systemd`, for tests and gateways alike.
+
+    libuv changes its epoll set by it, and a change has been seen to get lost: the loop then spins.
+    """
+    seccomp.deny(seccomp.IO_URING_SETUP, errno.EPERM)
 
 
 @pytest.fixture(scope="session", autouse=True)

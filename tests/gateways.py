@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from gateway.config.model import Config
 from gateway.listeners import Address, Tcp, bound
 from gateway.server import Generation
 from tests import wire
+from tests.ports import free_port
 
 KEY = "sk_test_123456"
 AUTH = f"X-API-Key: {KEY}"
@@ -30,6 +31,9 @@ ANY_PORT = Tcp("127.0.0.1", 0)
 
 Files = Mapping[str | bytes, bytes | str | None]
 """By path: bytes are a file's content, text is a link's target, None is a directory."""
+
+DATABASE = ".gateway.db"
+"""What the usual store's name has behind that of the workspaces' root."""
 
 STORES: dict[str, str] = {}
 """Addresses of stores that gateways on a root use instead of the usual one."""
@@ -48,13 +52,13 @@ def key_entry(key: str = KEY, **changes: Any) -> dict[str, Any]:
 
 def store_address(root: Path | str) -> str:
     """Where the store of a gateway on *root* is, unless its config says something else."""
-    return STORES.get(str(root), f"sqlite:///{root}.gateway.db")
+    return STORES.get(str(root), f"sqlite:///{root}{DATABASE}")
 
 
 def settings(root: Path | str, changes: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """A config for tests as YAML has it; *changes* go over it, section by section."""
     data: dict[str, Any] = {
-        "server": {"port": 0, "grace": "0s", "drain": "5s"},
+        "server": {"port": 0, "grace": "0s", "drain": "30s"},
         "auth": {"keys": [key_entry()]},
         "limits": {
             "requests_per_minute": 0,
@@ -167,6 +171,36 @@ def threaded(root: Path | str, changes: Mapping[str, Any] | None = None) -> Iter
             served.result(10)
 
 
+_LISTENS = "0A"  # TCP_LISTEN, as /proc/net/tcp has it
+_CLOSED = "0"  # the inode of a connection that only the kernel still holds
+
+
+def connections(port: int) -> set[str]:
+    """The server's ends of connections to *port*, as links in /proc/self/fd name them."""
+    sockets = map(str.split, Path("/proc/self/net/tcp").read_text().splitlines())
+    return {
+        f"socket:[{inode}]"
+        for _, local, _, state, _, _, _, _, _, inode, *_ in sockets
+        if local.endswith(f":{port:04X}") and state != _LISTENS and inode != _CLOSED
+    }
+
+
+def held(port: int) -> int:
+    """This process's descriptors, without sockets and pipes other than `connections` to *port*.
+
+    Those are of helpers, which start by themselves, and of whoever asks. The store's are not
+    counted either: it opens its database once more when something is written for the first time.
+    """
+    clients = connections(port)
+    count = 0
+    for name in os.listdir("/proc/self/fd"):
+        with suppress(FileNotFoundError):
+            target = os.readlink(f"/proc/self/fd/{name}")
+            is_file = not target.startswith(("socket:", "pipe:")) and DATABASE not in target
+            count += is_file or target in clients
+    return count
+
+
 def plant(root: Path, files: Files) -> Path:
     """Write *files* below *root*, which need not be there; what is there is written anew."""
     for name, content in files.items():
@@ -201,16 +235,9 @@ class Process:
         status = Path(f"/proc/{self.popen.pid}/status").read_text()
         return int(status.partition("VmHWM:")[2].split()[0]) * 1024
 
-    async def exit_code(self, within_s: float = 20) -> int:
-        return await asyncio.wait_for(asyncio.to_thread(self.popen.wait), within_s)
-
-
-def free_port() -> int:
-    """A port that nobody uses now."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
+    async def exit_code(self) -> int:
+        """Wait for the end, less long than `settings` let it go on with what is under way."""
+        return await asyncio.wait_for(asyncio.to_thread(self.popen.wait), 20)
 
 
 @contextmanager

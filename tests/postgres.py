@@ -5,16 +5,15 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
-from contextlib import suppress
 from functools import cache
 from glob import glob
 from urllib.parse import quote
 
 from tests import needs
+from tests.ports import free_port
 
 _USER = "gateway"
 _PASSWORD = "p@ss:wörd/%"
@@ -37,7 +36,7 @@ class Server:
         if os.geteuid() == 0:  # as whom PostgreSQL refuses to run
             self._account = "postgres"
             shutil.chown(self._home, self._account)
-        self.port = _free_port()
+        self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
         self._unused: list[str] = []
         self._initialize()
@@ -140,12 +139,3 @@ def _in_memory() -> str | None:
     """Where hundreds of databases are made and removed at once, if there is room."""
     has_room = os.path.isdir(_MEMORY) and shutil.disk_usage(_MEMORY).free > _MOST_BYTES
     return _MEMORY if has_room else None
-
-
-def _free_port() -> int:
-    # Not one of those that the kernel gives away: while the server is down, a client would get it.
-    while True:
-        port = 20_000 + secrets.randbelow(10_000)
-        with socket.socket() as sock, suppress(OSError):
-            sock.bind(("127.0.0.1", port))
-            return port

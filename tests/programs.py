@@ -2,18 +2,16 @@
 
 import atexit
 import os
-import random
-import socket
 import subprocess
 import tempfile
 import time
 import urllib.request
-from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import IO
 
 from tests import needs
+from tests.ports import free_port
 
 TOKEN = "token-of-a-backend"
 _STARTING_S = 90
@@ -22,7 +20,7 @@ _STARTING_S = 90
 @cache
 def sandbox_agent() -> str:
     """sandbox-agent on this host's files, with `TOKEN`; its URL."""
-    port = _free_port()
+    port = free_port()
     command = [needs.backend("sandbox-agent/sandbox-agent"), "server", "--token", TOKEN]
     address = ["--host", "127.0.0.1", "--port", str(port), "--no-telemetry"]
     return _started([*command, *address], port, "/", {})
@@ -31,7 +29,7 @@ def sandbox_agent() -> str:
 @cache
 def open_terminal() -> str:
     """open-terminal on this host's files, with `TOKEN`; its URL."""
-    port = _free_port()
+    port = free_port()
     command = [needs.backend("open-terminal/bin/open-terminal"), "run"]
     address = ["--host", "127.0.0.1", "--port", str(port)]
     return _started([*command, *address], port, "/health", {"OPEN_TERMINAL_API_KEY": TOKEN})
@@ -40,7 +38,7 @@ def open_terminal() -> str:
 @cache
 def openhands() -> str:
     """OpenHands' agent-server on this host's files, with `TOKEN`; its URL."""
-    port = _free_port()
+    port = free_port()
     command = [needs.backend("openhands/bin/python"), "-m", "openhands.agent_server"]
     address = ["--host", "127.0.0.1", "--port", str(port)]
     # Without this a library of it asks the network while it is imported, and when that fails its
@@ -91,12 +89,3 @@ def _ended(
         process.wait()
     log.close()
     home.cleanup()
-
-
-def _free_port() -> int:
-    """Below those that the kernel gives to connections: a program may be slow to take it."""
-    while True:
-        port = random.randrange(20_000, 32_000)
-        with socket.socket() as taken, suppress(OSError):
-            taken.bind(("127.0.0.1", port))
-            return port

@@ -24,9 +24,10 @@ log = structlog.get_logger()
 
 _PLANNERS = 2  # compete with the loop for the GIL
 _READERS = 8  # wait for the disk
-_LONGEST_S = 3600.0  # that a build may take
+_LONGEST_S = 3600.0
 _RETRY_AFTER_S = 5
 _PAUSE_S = 0.005
+_LOOK_S = 0.05  # how often it is seen whether an archive is still followed
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,34 +47,59 @@ class Archiver:
     """Builds archives into the spool, at most *most_builds* at a time in this process.
 
     A build goes on when its reader leaves: the next one finds it done. An archive that goes
-    straight to its reader is made as long as it is entered. What is not in memory is to be read in
-    the pool *readers*.
+    straight to its reader is made as long as it is entered. None takes more than *longest_s* to
+    make. What is not in memory is to be read in the pool *readers*.
     """
 
-    def __init__(self, helpers: Helpers, spool: Spool, most_builds: int) -> None:
+    def __init__(self, helpers: Helpers, spool: Spool, most_builds: int, longest_s: float) -> None:
         self._helpers = helpers
         self._spool = spool
         self._most_builds = most_builds
+        self._longest_s = longest_s
         self._planners = Pool("archive-plan", _PLANNERS)
         self.readers = Pool("archive-read", _READERS)
-        self._builds: dict[asyncio.Task[None], str] = {}  # and the keys of what they make
+        self._builds: dict[asyncio.Task[None], Growing] = {}
         self._straight = 0  # archives that go past the spool
 
     @classmethod
     @asynccontextmanager
     async def running(
-        cls, directory: str, most_bytes: int, *, processes: int, most_builds: int
+        cls,
+        directory: str,
+        most_bytes: int,
+        *,
+        processes: int,
+        most_builds: int,
+        longest_s: float = _LONGEST_S,
     ) -> AsyncIterator[Self]:
         """Start; leaving ends what is being built. Raises `Unavailable` for an unusable spool."""
         async with (
             Spool.running(directory, most_bytes) as spool,
             Helpers.running(processes) as helpers,
         ):
-            archiver = cls(helpers, spool, most_builds)
+            archiver = cls(helpers, spool, most_builds, longest_s)
             try:
                 yield archiver
             finally:
                 await archiver._end()
+
+    async def finish(self, limit_s: float) -> None:
+        """Let builds go on as long as somebody follows them, at most *limit_s*; end the others.
+
+        Those who follow may be other processes, or a config that has come into force since.
+        """
+        try:
+            async with asyncio.timeout(limit_s), asyncio.TaskGroup() as following:
+                for task, growing in self._builds.items():
+                    following.create_task(_followed(task, growing))
+        except TimeoutError:
+            log.warning("archives_given_up", count=len(self._builds), hint="server.drain is over")
+            self.abort()
+
+    def abort(self) -> None:
+        """End every build now."""
+        for task in self._builds:
+            task.cancel()
 
     async def check(self) -> None:
         """Return if the spool can be used, else raise `Unavailable`: archives are not kept then."""
@@ -132,7 +158,9 @@ class Archiver:
         except Unavailable as exc:
             log.error("spool_unusable", reason=exc.message)
         self._check_room()
-        return Obtained("bypass", Direct(plan, source, self._helpers, self._going_straight()))
+        going = self._going_straight()
+        direct = Direct(plan, source, self._helpers, going, self._longest_s)
+        return Obtained("bypass", direct)
 
     async def _begun(
         self, plan: Plan, source: Source, owner: AsyncExitStack, growing: Growing
@@ -146,7 +174,7 @@ class Archiver:
                 raise Unavailable("somebody removes files from the spool")
             stack.push_async_exit(owner.pop_all())
             task = asyncio.create_task(self._build(plan, source, growing, stack.pop_all()))
-            self._builds[task] = plan.key
+            self._builds[task] = growing
             task.add_done_callback(self._built)
         return Obtained("miss", found, task)
 
@@ -161,7 +189,7 @@ class Archiver:
     ) -> None:
         try:
             with counted(plan):
-                async with owner, asyncio.timeout(_LONGEST_S):
+                async with owner, asyncio.timeout(self._longest_s):
                     await build(plan, source, self._helpers, growing)
                     await growing.finish()
         finally:
@@ -182,10 +210,10 @@ class Archiver:
             log.error("spool_unusable", reason=exc.message)
 
     def _build_of(self, key: str) -> asyncio.Task[None] | None:
-        return next((task for task, made in self._builds.items() if made == key), None)
+        return next((task for task, made in self._builds.items() if made.key == key), None)
 
     def _built(self, task: asyncio.Task[None]) -> None:
-        key = self._builds.pop(task)
+        key = self._builds.pop(task).key
         if task.cancelled() or (failure := task.exception()) is None:
             return
         if isinstance(failure, (StreamBroken, GatewayError, TimeoutError)):
@@ -195,9 +223,15 @@ class Archiver:
             log.error("archive_failed", key=key, exc_info=failure)
 
     async def _end(self) -> None:
-        builds = tuple(self._builds)
-        for task in builds:
-            task.cancel()
-        await asyncio.gather(*builds, return_exceptions=True)
+        self.abort()
+        await asyncio.gather(*self._builds, return_exceptions=True)
         for pool in (self._planners, self.readers):
             pool.shutdown(wait=False, cancel_futures=True)
+
+
+async def _followed(task: asyncio.Task[None], growing: Growing) -> None:
+    """Wait until the build has ended, or nobody follows what it makes; then end it."""
+    while not await growing.withdraw():
+        if (await asyncio.wait((task,), timeout=_LOOK_S))[0]:
+            return
+    task.cancel()

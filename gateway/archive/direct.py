@@ -14,7 +14,6 @@ from gateway.archive.helpers import Helpers
 from gateway.archive.plan import Plan
 from gateway.domain.errors import StreamBroken
 
-_LONGEST_S = 3600.0  # that nobody gets a byte
 _PIECE = 256 * 1024  # bytes
 _AHEAD = 4  # pieces
 
@@ -22,7 +21,8 @@ _AHEAD = 4  # pieces
 class Direct:
     """Is built anew for every reading, at the reader's pace, inside the `async with`.
 
-    *size* is None as long as only a build could tell it; *going* is entered as long as this is.
+    *size* is None as long as only a build could tell it; *going* is entered as long as this is. No
+    build takes more than *longest_s*, however slow the reader.
     """
 
     def __init__(
@@ -31,12 +31,14 @@ class Direct:
         source: Source,
         helpers: Helpers,
         going: AbstractContextManager[None],
+        longest_s: float,
     ) -> None:
         self.size = plan.size
         self._plan = plan
         self._source = source
         self._helpers = helpers
         self._going = going
+        self._longest_s = longest_s
 
     async def __aenter__(self) -> Self:
         self._going.__enter__()
@@ -54,18 +56,15 @@ class Direct:
         """Find out the size, if need be by a build that nobody reads."""
         if self.size is None:
             counter = _Counter()
-            try:
-                async with asyncio.timeout(_LONGEST_S):
-                    await self._build(counter)
-            except TimeoutError as exc:
-                raise StreamBroken("it takes too long to make") from exc
+            await self._build(counter)
             self.size = counter.count
         return self.size
 
     async def chunks(self, first: int, count: int | None) -> AsyncGenerator[bytes, None]:
         """Yield *count* bytes from position *first*; None: to the end.
 
-        Raises `StreamBroken` if a member has changed, or the size: before the last bytes.
+        Raises `StreamBroken` before the last bytes: if a member has changed, or the size, or if it
+        takes too long.
         """
         pieces = _Pieces()
         building = asyncio.create_task(self._build(pieces))
@@ -92,8 +91,12 @@ class Direct:
             await asyncio.gather(building, return_exceptions=True)
 
     async def _build(self, sink: Sink) -> None:
-        with counted(self._plan):
-            await build(self._plan, self._source, self._helpers, sink)
+        try:
+            with counted(self._plan):
+                async with asyncio.timeout(self._longest_s):
+                    await build(self._plan, self._source, self._helpers, sink)
+        except TimeoutError as exc:
+            raise StreamBroken("it takes too long") from exc
 
 
 class _Counter:

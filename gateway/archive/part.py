@@ -1,13 +1,14 @@
 """An entry of the spool while it is made, and what its permissions and its maker's lock tell."""
 
 import fcntl
+import io
 import os
 import stat
 import threading
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
-from typing import Final
+from typing import Any, Final
 
 from gateway.system.descriptor import Descriptor
 
@@ -21,11 +22,12 @@ _PIECE: Final = 256 * 1024
 _Directory = Callable[[], AbstractContextManager[int]]
 
 
-class Part:
-    """What only this object may write; whoever follows it reads along.
+class Part(io.FileIO):
+    """What only this object may write, at its end; whoever follows it reads along.
 
     *opened* and *locked* give the directory. Calls may come from several threads and wait for
-    each other, so that nobody closes what another one writes to.
+    each other, so that nobody closes what another one writes to. It is a file as aiofiles wants
+    it, but `FileIO` must not know its descriptors: it would close them once more in the end.
     """
 
     def __init__(
@@ -42,10 +44,10 @@ class Part:
         self._is_complete = False
         self._is_closed = False
 
-    def append(self, data: bytes | memoryview) -> None:
-        """Write all of *data* at the end; raise OSError."""
+    def write(self, data: Any) -> int:
+        """Write all of the buffer *data* at the end; raise OSError."""
         with self._lock:
-            self._write(memoryview(data).cast("B"))
+            return self._write(memoryview(data).cast("B"))
 
     def append_from(self, source: Descriptor, count: int) -> None:
         """Copy the first *count* bytes of another file; raise ValueError if it has fewer."""
@@ -76,6 +78,13 @@ class Part:
                 self._unlink(directory, f"maker-{self._key}")
             self._is_complete = True
 
+    def withdraw(self) -> bool:
+        """Let nobody begin to follow it; return False if somebody does, or it is complete."""
+        with self._lock:
+            if self._is_complete:
+                return False
+            return self._is_closed or try_lock(self._data, fcntl.LOCK_EX)
+
     def close(self) -> None:
         """Let go of it; what is not finished is gone, and broken for those who follow it."""
         with self._lock:
@@ -98,13 +107,15 @@ class Part:
         with suppress(FileNotFoundError):
             os.unlink(name, dir_fd=directory)
 
-    def _write(self, data: memoryview) -> None:
+    def _write(self, data: memoryview) -> int:
         if self._is_closed:
             raise ValueError("the entry is no longer made")
-        while data:
-            written = os.write(self._data, data)
+        left = data
+        while left:
+            written = os.write(self._data, left)
             self._size += written
-            data = data[written:]
+            left = left[written:]
+        return data.nbytes
 
 
 def try_lock(fd: int, kind: int) -> bool:

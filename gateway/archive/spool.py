@@ -5,13 +5,14 @@ Several processes share the directory: what one makes, all find and follow. See 
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Future
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Final, Self, TypeVar
 from weakref import WeakValueDictionary
 
 import structlog
+from aiofiles.threadpool import wrap
 
 from gateway.archive.part import COMPLETE, GROWING, Part, is_made, look
 from gateway.archive.shelf import Begun, Shelf
@@ -80,7 +81,7 @@ class Spool:
         if part is None:
             return None
         bell = self._bells[key] = asyncio.Event()
-        return Growing(part, most_bytes, self._writers, bell)
+        return Growing(key, part, most_bytes, self._writers, bell)
 
     async def check(self) -> None:
         """Return if the directory is there, and safe; what is in it is not looked at."""
@@ -152,13 +153,18 @@ class Spooled:
 
 
 class Growing:
-    """An entry that this process makes; to leave the `async with` without `finish` discards it.
+    """The entry *key*, which this process makes.
 
-    One call at a time. They raise `Unavailable` if the disk is full or fails.
+    To leave the `async with` without `finish` discards it. One call at a time. They raise
+    `Unavailable` if the disk is full or fails.
     """
 
-    def __init__(self, part: Part, most_bytes: int, pool: Pool, bell: asyncio.Event) -> None:
+    def __init__(
+        self, key: str, part: Part, most_bytes: int, pool: Pool, bell: asyncio.Event
+    ) -> None:
+        self.key = key
         self._part = part
+        self._file = wrap(part, executor=pool)
         self._left = most_bytes
         self._size = 0
         self._pool = pool
@@ -182,7 +188,8 @@ class Growing:
     async def append(self, data: bytes | memoryview) -> None:
         """Write *data* at the end; raise ValueError if more was not reserved."""
         self._take(memoryview(data).nbytes)
-        await _done(self._pool.submit(self._part.append, data))
+        with _usable():
+            await self._file.write(data)
         self._ring()
 
     async def append_from(self, descriptor: int, count: int) -> None:
@@ -194,6 +201,13 @@ class Growing:
         finally:
             source.close()
         self._ring()
+
+    async def withdraw(self) -> bool:
+        """Let nobody begin to follow it; return False if somebody does, or it is complete.
+
+        It may be called beside the others. Who comes later waits until the entry is left.
+        """
+        return await _done(self._pool.submit(self._part.withdraw))
 
     async def finish(self) -> None:
         """Make it a complete entry that survives a restart, and a loss of power.
@@ -217,13 +231,20 @@ class Growing:
 async def _done(call: "Future[T]", undo: "Callable[..., object] | None" = None) -> T:
     """What comes of the call; if nobody waits for that any more, it is undone."""
     try:
-        return await asyncio.wrap_future(call)
-    except OSError as exc:
-        raise Unavailable(f"the spool cannot be used: {exc.strerror}") from exc
+        with _usable():
+            return await asyncio.wrap_future(call)
     except asyncio.CancelledError:
         if undo is not None:
             call.add_done_callback(lambda done: _undone(done, undo))
         raise
+
+
+@contextmanager
+def _usable() -> Iterator[None]:
+    try:
+        yield
+    except OSError as exc:
+        raise Unavailable(f"the spool cannot be used: {exc.strerror}") from exc
 
 
 def _undone(done: "Future[T]", undo: "Callable[..., object]") -> None:

@@ -143,7 +143,8 @@ Examples:
 def delete(file: str | None, session_id: str) -> None:
     """Forget a session, its links and its events. Exits with 4 if there is none.
 
-    The files of its workspace stay where they are.
+    The files of its workspace stay where they are, but nobody gets them until they are registered
+    again.
     """
     known = _id("SESSION_ID", session_id)
     if not in_store(read_config(file), lambda store: store.sessions.delete(known)):

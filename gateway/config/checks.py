@@ -5,7 +5,11 @@ from typing import NamedTuple
 
 from gateway.config.errors import Loc, did_you_mean, dotted
 from gateway.config.model import Config
+from gateway.config.server import Admin, Server
 from gateway.config.store_url import IN_MEMORY
+
+_ROUTES = ("/api/", "/v1/", "/d/")
+_EVERYWHERE = frozenset({"0.0.0.0", "::"})  # noqa: S104  # nothing is bound here
 
 
 class Finding(NamedTuple):
@@ -29,13 +33,28 @@ def cross_check(data: Mapping[str, object], types: Iterable[str]) -> Iterator[Fi
     yield from _unique(keys, "sha256")
 
 
-def check_limits(config: Config) -> Iterator[Finding]:
-    """Yield which executors do not take every file that is served."""
+def check_values(config: Config) -> Iterator[Finding]:
+    """Yield what is wrong between values of *config* each of which is right by itself."""
+    server = config.server
+    if server.offload is not None and server.offload.prefix.startswith(_ROUTES):
+        loc: Loc = ("server", "offload", "prefix")
+        yield Finding(loc, "is where the gateway itself answers; choose another", loc)
+    if server.admin is not None and server.socket is None and _meet(server, server.admin):
+        loc = ("server", "admin", "port")
+        yield Finding(loc, "is the same as server.port; choose another", loc)
     for name, section in config.executors.items():
         # Its `TooLarge` is an answer, and no other executor would be asked for what is in between.
         if section.largest_file is not None and section.largest_file < config.limits.file:
-            loc: Loc = ("executors", name, "max_file")
+            loc = ("executors", name, "max_file")
             yield Finding(loc, "must not be less than limits.file", loc)
+
+
+def _meet(server: Server, admin: Admin) -> bool:
+    """Whether both would listen on one port of one address."""
+    hosts = {server.host, admin.host}
+    families = {":" in host for host in hosts}
+    overlap = len(hosts) == 1 or (len(families) == 1 and not hosts.isdisjoint(_EVERYWHERE))
+    return server.port == admin.port != 0 and overlap
 
 
 def named_types(data: Mapping[str, object]) -> set[object]:

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from gateway.config.checks import check_limits, cross_check, named_types
+from gateway.config.checks import check_values, cross_check, named_types
 from gateway.config.errors import ConfigError, Loc, Problem
 from gateway.config.marked_yaml import Document, read_file, read_text
 from gateway.config.model import Config, config_model
@@ -69,7 +69,7 @@ def _config(document: Document, executors: Executors) -> Config:
         problems.append(document.problem(finding.loc, finding.message))
         covered.add(finding.covers)
     config = _validated(model, _placed(data), document, covered, problems)
-    found = () if config is None else check_limits(config)
+    found = () if config is None else check_values(config)
     problems.extend(document.problem(finding.loc, finding.message) for finding in found)
     return _sound(config, problems)
 

@@ -104,7 +104,7 @@ class Store(Section):
 
 class Timeouts(Section):
     """How long the gateway waits for an executor: until it is connected, until its answer begins,
-    between two pieces of the answer, and for all of it.
+    between two pieces of the answer, and for all of it. The wait for its turn is not part of that.
     """
 
     connect: Timeout = 2.0

@@ -24,6 +24,7 @@ GatewayError
     NotADirectory           a file where a directory is needed
     NotReadable             a FIFO, socket or device, or no permission to read
     TooLarge                over a limit
+      FileTooLarge          a file; carries the limit, in bytes
   Outage                    not an answer: another executor may know better
     WorkspaceGone           the backend no longer has, or never had, the workspace
     Unavailable             the executor cannot do its work
@@ -41,6 +42,8 @@ StreamBroken                after the first byte; not a GatewayError, so nothing
 """
 
 from typing import ClassVar, Final
+
+from gateway.domain.sizes import size_text
 
 LINK_LEAVES: Final = "invalid path: symbolic link leaves the workspace"
 """What `PathRefused` says of such a link in every dialect, whoever finds it."""
@@ -172,6 +175,14 @@ class NotReadable(Verdict):
 
 class TooLarge(Verdict):
     """Over a limit; the message names it."""
+
+
+class FileTooLarge(TooLarge):
+    """A file of more than *limit* bytes."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"file exceeds maximum size limit ({size_text(limit)})")
+        self.limit = limit
 
 
 class Outage(GatewayError):

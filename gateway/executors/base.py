@@ -57,9 +57,10 @@ class Capabilities:
     *double_dots*: so are names like `a..b`. Listings may leave out what has another name, and to
     open it is `Unsupported`. *isolates*: an entry that cannot be told, for its name or as a link
     that dangles, costs only itself; else the listing of its directory may be an `Outage`.
-    *per_workspace*: how many calls at once one workspace bears; None is no limit. *archives* that
-    are walked a wrapper may make by its own `walk` and `open`. *provisions*: it makes workspaces.
-    *watches*: it notices `changes`.
+    *per_workspace*: how many calls at once one workspace bears; None is no limit. *own_backends*:
+    each workspace has one, which tells nothing of the others'. *archives* that are walked a wrapper
+    may make by its own `walk` and `open`. *provisions*: it makes workspaces. *watches*: it notices
+    `changes`.
     """
 
     ranges: bool
@@ -70,6 +71,7 @@ class Capabilities:
     double_dots: bool = True
     isolates: bool = True
     per_workspace: int | None = None
+    own_backends: bool = False
     archives: Archives = Archives.WALKED
     provisions: bool = False
     watches: bool = False

@@ -1,5 +1,6 @@
 """An executor around an executor, that keeps what the inner one does within bounds."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
@@ -33,6 +34,9 @@ from gateway.telemetry import metrics
 
 log = structlog.get_logger()
 
+PROBE_S = 2.0
+"""How long an executor may take to say how it is."""
+_MOST_CIRCUITS = 1024  # of workspaces, those asked for last: some 3 MB
 _RETRIES_AT_ONCE = 10.0
 _RETRIES_PER_CALL = 0.1
 
@@ -52,16 +56,44 @@ class Guarded(Executor):
         self.timeout = config.timeout
         self.most_bytes = most_bytes
         self.slots = Slots(config.concurrency, inner.capabilities.per_workspace)
-        self.circuit = Circuit(self._note_circuit)
+        self.circuit = Circuit(self._note_circuit, config.timeout.first_byte)
+        self._own_circuits: dict[str, Circuit] = {}
         self.metrics = metrics.of_executor(inner.name)
+        self.metrics.circuit.set(self.circuit.state.value)  # not what one before it has left
         self._inner = inner
         self._retries = _RETRIES_AT_ONCE
 
     async def probe(self) -> Health:
-        """What the inner executor says, and whether it is left alone at present."""
-        health = await self._inner.probe()
+        """What the inner executor says within two seconds, and how the circuit of all is."""
+        try:
+            async with asyncio.timeout(PROBE_S):
+                health = await self._inner.probe()
+        except TimeoutError:
+            health = Health(ready=False, details={"reason": "no answer"})
+        except Exception:  # readiness tells of the others, too
+            log.exception("executor_fault", executor=self.name, operation="probe")
+            health = Health(ready=False, details={"reason": "failed in an unexpected way"})
+        if self.capabilities.own_backends:
+            return health
         circuit = self.circuit.state.name.lower()
         return Health(health.ready, {**health.details, "circuit": circuit})
+
+    def circuit_of(self, workspace: str) -> Circuit:
+        """The circuit of the backend that has *workspace*.
+
+        Of those that workspaces have for themselves only the log tells: that the sandbox of one is
+        gone for good is nothing to be alarmed by.
+        """
+        if not self.capabilities.own_backends:
+            return self.circuit
+        circuits = self._own_circuits
+        circuit = circuits.pop(workspace, None)
+        if circuit is None:
+            if len(circuits) == _MOST_CIRCUITS:
+                del circuits[next(iter(circuits))]
+            circuit = Circuit(partial(self._log_own_circuit, workspace), self.timeout.first_byte)
+        circuits[workspace] = circuit
+        return circuit
 
     def open(
         self, workspace: str, path: WorkspacePath, wanted: Wanted = EVERYTHING
@@ -180,6 +212,10 @@ class Guarded(Executor):
     def _note_circuit(self, state: State) -> None:
         self.metrics.circuit.set(state.value)
         log.warning("executor_circuit", executor=self.name, state=state.name.lower())
+
+    def _log_own_circuit(self, workspace: str, state: State) -> None:
+        state_name = state.name.lower()
+        log.info("executor_circuit", executor=self.name, workspace=workspace, state=state_name)
 
 
 async def _as_it_is(workspace: str, ends_at: float) -> str:

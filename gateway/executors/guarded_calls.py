@@ -21,6 +21,7 @@ from gateway.domain.errors import (
     Unsupported,
     WorkspaceGone,
 )
+from gateway.executors.circuit import Admission
 from gateway.executors.streams import FileStream, Members, Walk
 from gateway.executors.within import CUT_OFF, within
 from gateway.system.around import Around
@@ -104,11 +105,11 @@ class Call(_Entering[T]):
         self._workspace = workspace
         self._collects = collects
         self._has_slot = False
-        self._admitted_at: float | None = None
+        self._admission: Admission | None = None
 
     async def __aenter__(self) -> T:
         guard, began = self._guard, monotonic()
-        self._ends_at = began + guard.timeout.total
+        self._circuit = guard.circuit_of(self._workspace)
         outcome = "cancelled"
         try:
             product = await self._admitted()
@@ -119,7 +120,7 @@ class Call(_Entering[T]):
             raise
         except GatewayError:
             outcome = "refused"
-            guard.circuit.answered()
+            self._circuit.answered()
             raise
         except asyncio.CancelledError:
             if self._was_too_slow():
@@ -132,7 +133,7 @@ class Call(_Entering[T]):
             if outcome != "ok":
                 self._free_slot()
             guard.metrics.count(self._operation, outcome, monotonic() - began)
-        guard.circuit.answered()
+        self._circuit.answered()
         if not isinstance(product, str) and product.complete:
             self._free_slot()
         return product
@@ -150,28 +151,29 @@ class Call(_Entering[T]):
 
     async def _admitted(self) -> T:
         guard = self._guard
-        guard.circuit.check()
+        self._circuit.check(self._workspace)
         guard.earn_retry()
         first_byte_s = guard.timeout.first_byte
         try:
-            if self._collects:
-                await within(first_byte_s, self._take_slot())
-                return await within(self._ends_at - monotonic(), self._entered_in_two_tries())
-            return await within(first_byte_s, self._entered_in_two_tries())
+            await within(first_byte_s, self._take_slot())
         except TimeoutError as exc:
-            if self._has_slot:
-                raise TimedOut(_LATE) from exc
             raise Busy("the executor has too much to do") from exc
+        # Not what the wait has left of it: the backend would be blamed for others who are slow.
+        total_s = guard.timeout.total
+        self._ends_at = monotonic() + total_s
+        answer_s = total_s if self._collects else first_byte_s
+        try:
+            return await within(answer_s, self._entered_in_two_tries())
+        except TimeoutError as exc:
+            raise TimedOut(_LATE) from exc
 
     async def _take_slot(self) -> None:
         await self._guard.slots.acquire(self._workspace)
         self._has_slot = True
 
     async def _entered_in_two_tries(self) -> T:
-        if not self._has_slot:
-            await self._take_slot()
-        # Not before: a call that probes while it waits for its turn would keep all others out.
-        self._guard.circuit.admit()
+        # Not before: a trial that waits for its turn would keep all others out.
+        self._admission = self._circuit.admit(self._workspace)
         self._admitted_at = monotonic()
         try:
             return await self._entered(self._ends_at)
@@ -187,11 +189,11 @@ class Call(_Entering[T]):
         if isinstance(error, CircuitOpen):
             return
         if isinstance(error, WorkspaceGone):
-            guard.circuit.answered()
+            self._circuit.answered()
         elif isinstance(error, Unsupported | Busy):  # found out here, perhaps without asking
             self._abandon()
-        else:
-            guard.circuit.failed(self._workspace, error)
+        elif self._admission is not None:
+            self._circuit.failed(self._admission, error)
         log.warning(
             "executor_outage",
             executor=guard.name,
@@ -201,16 +203,18 @@ class Call(_Entering[T]):
         )
 
     def _abandon(self) -> None:
-        if self._admitted_at is not None:
-            self._guard.circuit.abandoned()
+        if self._admission is not None:
+            self._circuit.abandoned(self._admission)
 
     def _was_too_slow(self) -> bool:
         """Whether the time of a chain ran out while the backend had a fair part of it."""
-        deadline, asked_at = CUT_OFF.get(), self._admitted_at
-        if deadline is None or not deadline.expired() or asked_at is None:
+        deadline = CUT_OFF.get()
+        if deadline is None or not deadline.expired() or self._admission is None:
             return False
         timeout = self._guard.timeout
-        return monotonic() - asked_at >= (timeout.total if self._collects else timeout.connect)
+        return monotonic() - self._admitted_at >= (
+            timeout.total if self._collects else timeout.connect
+        )
 
     def _free_slot(self) -> None:
         if self._has_slot:

@@ -9,7 +9,7 @@ from gateway.http.answers import Answer, Response
 from gateway.http.conditions import etag_of
 from gateway.http.context import EXCHANGE
 from gateway.http.disposition import attachment
-from gateway.http.ranges import asks_for_bytes
+from gateway.http.ranges import asks_for_part
 from gateway.http.responses import (
     WORKSPACE_HEADERS,
     not_modified,
@@ -86,7 +86,8 @@ def _needs_length(request: web.BaseRequest, etag: str | None) -> bool:
     # In HTTP/1.0 a body of unknown length ends with the connection, wherever that was broken.
     if request.method == "GET" and request.version < HttpVersion11:
         return True
-    return range_counts(request, etag, None) and asks_for_bytes(request.headers["Range"])
+    # RFC 9110 section 14.2: Range may be ignored. From 0 to the end, nothing is gained by waiting.
+    return range_counts(request, etag, None) and asks_for_part(request.headers["Range"])
 
 
 def _facts(archive: ArchiveStream) -> dict[str, str]:

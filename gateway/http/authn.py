@@ -51,7 +51,7 @@ class Gate:
         exchange = request[EXCHANGE]
         exchange.key_id, exchange.org = principal.key_id, principal.org
         # Whoever uses its links does not use up a key's own rate.
-        self._requests.take(exchange.link_id or principal.key_id)
+        self._requests.take(exchange.link_id or f"{principal.org} {principal.key_id}")
         self._crowding.enter(principal.org)
         return principal
 

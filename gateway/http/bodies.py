@@ -47,7 +47,7 @@ async def _body(request: web.BaseRequest) -> bytes:
     body = bytearray()
     try:
         # As long as for a head: until the body is there, nothing limits how slow a client may be.
-        async with asyncio.timeout(cast(Connection, request.protocol).header_s):
+        async with asyncio.timeout(cast(Connection, request.protocol).timeouts.header_s):
             async for piece in request.content.iter_any():
                 body += piece
                 if len(body) > MOST_BYTES:

@@ -25,7 +25,8 @@ _LONGEST_LINE = 16 * 1024
 _MOST_FIELDS = 128
 _MOST_WAITING = 32  # requests that have come before they could be answered
 _BODY_BUFFER = 256 * 1024  # bytes of a request's body
-_LAST_HEAD_S = 1.0  # for a head that is under way when the gateway ends
+_LAST_HEAD_S = 0.5  # for a head that may be under way when the gateway ends
+_LOOK_S = 0.05  # how often the last bytes of a gateway that ends are looked after
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,9 @@ class Timeouts:
 
 class Host(Protocol):
     """Whom connections belong to."""
+
+    is_leaving: bool
+    """Whether every answer is to be the last of its connection."""
 
     def opened(self, connection: "Connection") -> None:
         """There is a new one."""
@@ -83,8 +87,8 @@ class Connection(BaseProtocol):
         )
         super().__init__(loop, parser)
         self._requests = parser
-        self._host = host
-        self._timeouts = timeouts
+        self.host = host
+        self.timeouts = timeouts
         self._waiting: deque[_Coming] = deque()
         self._newest: StreamReader = EMPTY_PAYLOAD  # the body that may not have come completely
         self._idle: asyncio.Future[None] | None = None  # while there is nothing to answer
@@ -93,13 +97,8 @@ class Connection(BaseProtocol):
         self._is_answering = False
         self._deadline = Deadline(loop, self._close_if_idle)
         self._stalled = (0, 0.0)  # so many bytes are left to send, since when
-        self.finishing = False  # the request that is being answered is the last
+        self._is_finishing = False  # nothing is waited for that is not on its way
         self.is_aborted = False
-
-    @property
-    def header_s(self) -> float:
-        """How long a client may take for the head of a request."""
-        return self._timeouts.header_s
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Start waiting for the first head."""
@@ -109,9 +108,9 @@ class Connection(BaseProtocol):
         self.ssl_context = transport.get_extra_info("sslcontext")
         self.peername = transport.get_extra_info("peername")
         self.sockname = transport.get_extra_info("sockname")
-        self._deadline.within(min(self._timeouts.header_s, self._timeouts.keepalive_s))
+        self._deadline.within(min(self.timeouts.header_s, self.timeouts.keepalive_s))
         self._task = self._loop.create_task(self._serve())
-        self._host.opened(self)
+        self.host.opened(self)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Stop waiting, and the handler: nobody wants its answer any more."""
@@ -119,7 +118,7 @@ class Connection(BaseProtocol):
         self._is_deaf = True
         self._deadline.cancel()
         self._task.cancel()
-        self._host.closed(self)
+        self.host.closed(self)
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser; an incomplete head starts the clock."""
@@ -142,15 +141,15 @@ class Connection(BaseProtocol):
                 self._pause_reading_for_buffer()
         elif self._idle is not None and not self._in_head:
             self._in_head = True
-            self._deadline.within(self._timeouts.header_s)
+            self._wait_for_head(self.timeouts.header_s)
 
     def finish(self) -> None:
-        """Answer what has been asked, is being asked, or is about to be by a new client; close."""
-        self.finishing = True
-        if self._in_head:
-            self._deadline.within(min(_LAST_HEAD_S, self._timeouts.header_s))
-        else:
-            self._close_if_idle()
+        """Answer what has been asked, is being asked, or is on its way already; close.
+
+        A proxy that has sent a `POST` on an idle connection may not ask another gateway.
+        """
+        self._is_finishing = True
+        self._wait_for_head(self.timeouts.header_s)
 
     def abort(self) -> None:
         """End so that no client, HTTP/1.0 included, can take it for a clean end."""
@@ -162,6 +161,13 @@ class Connection(BaseProtocol):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.transport.abort()
 
+    def give_up(self) -> None:
+        """Break what is not complete; what is, and still on its way, is left to the kernel."""
+        if self.transport is None or self._is_answering or self.transport.get_write_buffer_size():
+            self.abort()
+        else:
+            self.transport.close()
+
     def cut_off_stalled(self) -> None:
         """Abort if the reader has taken nothing of a finished answer for *idle_s* seconds.
 
@@ -170,15 +176,15 @@ class Connection(BaseProtocol):
         if self.transport is None or self._is_answering:
             return
         buffered, now = self.transport.get_write_buffer_size(), self._loop.time()
-        left = buffered and untaken(self.transport)
+        left = (buffered or self.host.is_leaving) and untaken(self.transport)
         if left != self._stalled[0]:
             self._stalled = (left, now)
-        elif left and now - self._stalled[1] >= self._timeouts.idle_s:
+        elif left and now - self._stalled[1] >= self.timeouts.idle_s:
             self.abort()
 
     async def _serve(self) -> None:
         try:
-            while await self._answered_one() and not self.finishing:
+            while await self._answered_one():
                 if self._waiting:
                     await asyncio.sleep(0)  # whoever sends many at once takes turns with others
         except ConnectionError:
@@ -197,7 +203,7 @@ class Connection(BaseProtocol):
         request = self._request(head, payload, writer)
         self._is_answering = True
         try:
-            response = refusal(request, error) if error else await self._host.answer(request)
+            response = refusal(request, error) if error else await self.host.answer(request)
         except ConnectionError:
             raise
         except Exception as exc:  # logged, by its name alone
@@ -207,7 +213,10 @@ class Connection(BaseProtocol):
         finally:
             self._is_answering = False
         if isinstance(response, Answer):
-            self._write(response.written(request, is_last=is_last(request)))
+            data = response.written(request, is_last=is_last(request))
+            if self.transport is None or self.transport.is_closing():
+                raise ConnectionResetError("the client left")
+            self.transport.write(data)
             if self.writing_paused:
                 await writer.drain()
         else:
@@ -219,7 +228,7 @@ class Connection(BaseProtocol):
     async def _asked(self) -> None:
         self._newest = EMPTY_PAYLOAD  # what nobody wanted of it is not kept
         if not self._in_head:
-            self._deadline.within(self._timeouts.keepalive_s)
+            self._wait_for_head(self.timeouts.keepalive_s)
         self._idle = self._loop.create_future()
         try:
             await self._idle
@@ -245,23 +254,21 @@ class Connection(BaseProtocol):
             writer,
             self._task,
             self._loop,
-            state={**self._host.shared, EXCHANGE: Exchange(head.headers)},
+            state={**self.host.shared, EXCHANGE: Exchange(head.headers)},
         )
-
-    def _write(self, data: bytes) -> None:
-        if self.transport is None or self.transport.is_closing():
-            raise ConnectionResetError("the client left")
-        self.transport.write(data)
 
     async def _took_rest(self, payload: StreamReader) -> bool:
         """Take what nobody wanted of a body, as long as a head may take; whether it has ended."""
         try:
-            async with asyncio.timeout(self._timeouts.header_s):
+            async with asyncio.timeout(self.timeouts.header_s):
                 while not payload.is_eof():
                     await payload.readany()
         except (TimeoutError, HttpProcessingError, web.RequestPayloadError):
             return False
         return True
+
+    def _wait_for_head(self, seconds: float) -> None:
+        self._deadline.within(min(seconds, _LAST_HEAD_S) if self._is_finishing else seconds)
 
     def _close_if_idle(self) -> None:
         # Otherwise the time is set anew behind the answer; one that has just come begins later.
@@ -269,9 +276,14 @@ class Connection(BaseProtocol):
             self._close()
 
     def _close(self) -> None:
-        """End once everything written has left."""
+        """End once everything written has left, and before the process ends, has arrived."""
         self._is_deaf = True
-        if self.transport is not None:
+        if self.transport is None:
+            return
+        # A container's network ends with its process, and so does what the kernel has yet to send.
+        if self.host.is_leaving and untaken(self.transport):
+            self._loop.call_later(_LOOK_S, self._close)
+        else:
             self.transport.close()
 
 
@@ -280,7 +292,7 @@ def is_last(request: web.BaseRequest) -> bool:
     # aiohttp's parser takes what follows an Upgrade or a CONNECT for no request. Where a body ends
     # that HTTP/1.0 has no chunks for, a proxy may see otherwise (RFC 9112 section 6.1).
     return (
-        cast(Connection, request.protocol).finishing
+        cast(Connection, request.protocol).host.is_leaving
         or "Upgrade" in request.headers
         or request.method == "CONNECT"
         or (request.version < HttpVersion11 and "Transfer-Encoding" in request.headers)

@@ -57,11 +57,12 @@ STATUS: Mapping[type[GatewayError], int] = {
     errors.NotADirectory: 400,
     errors.NotReadable: 404,
     errors.TooLarge: 413,
+    errors.FileTooLarge: 413,
     errors.Outage: 502,
     errors.WorkspaceGone: 404,
     errors.Unavailable: 502,
     errors.Unreachable: 502,
-    errors.Busy: 502,
+    errors.Busy: 503,
     errors.CircuitOpen: 502,
     errors.TimedOut: 502,
     errors.ProtocolFault: 502,
@@ -77,6 +78,9 @@ STATUS: Mapping[type[GatewayError], int] = {
 
 VERDICT_HEADER = "X-Workspace-Verdict"
 """Tells another gateway which verdict a status stands for; 404 is not one answer, but three."""
+
+LIMIT_HEADER = "X-Workspace-Limit"
+"""Tells it how many bytes a file may have, of one that has more."""
 
 VERDICTS: Mapping[type[GatewayError], str] = {
     errors.GatewayError: "error",
@@ -105,6 +109,7 @@ VERDICTS: Mapping[type[GatewayError], str] = {
     errors.NotADirectory: "not_a_directory",
     errors.NotReadable: "not_readable",
     errors.TooLarge: "too_large",
+    errors.FileTooLarge: "too_large",
     errors.Outage: "outage",
     errors.Unavailable: "unavailable",
     errors.Unreachable: "unreachable",
@@ -137,6 +142,10 @@ def headers_of(error: GatewayError) -> dict[str, str]:
             headers["WWW-Authenticate"] = 'Bearer realm="workspace-gateway"'
         case errors.RetryLater():
             headers["Retry-After"] = str(max(1, math.ceil(error.retry_after_s)))
+        case errors.Busy():
+            headers["Retry-After"] = "1"
+        case errors.FileTooLarge():
+            headers[LIMIT_HEADER] = str(error.limit)
         case RangeNotSatisfiable():
             headers["Content-Range"] = f"bytes */{error.size}"
     return headers

@@ -9,7 +9,7 @@ from aiohttp import web
 
 from gateway.archive.archiver import Archiver
 from gateway.domain.errors import StoreUnavailable, Unavailable
-from gateway.executors.base import Executor
+from gateway.executors.guarded import Guarded
 from gateway.http.answers import Answer
 from gateway.http.context import EXCHANGE, UNMATCHED
 from gateway.http.dialects.base import NATIVE
@@ -20,7 +20,7 @@ from gateway.system.background import Background
 from gateway.telemetry import metrics
 
 _METHODS = ("GET", "HEAD")
-_PROBE_DEADLINE_S = 2.0
+_CHECK_DEADLINE_S = 2.0
 _FRESH_S = 1.0  # anybody may ask for readiness, as often as they like; executors are asked seldom
 
 
@@ -48,7 +48,7 @@ class HealthRoutes:
 
     def __init__(
         self,
-        executors: Sequence[Executor],
+        executors: Sequence[Guarded],
         store: Store,
         archiver: Archiver,
         lifecycle: Lifecycle,
@@ -124,19 +124,15 @@ class _Open:
 
 async def _passes(check: Awaitable[None]) -> bool:
     try:
-        async with asyncio.timeout(_PROBE_DEADLINE_S):
+        async with asyncio.timeout(_CHECK_DEADLINE_S):
             await check
     except (StoreUnavailable, Unavailable, TimeoutError):
         return False
     return True
 
 
-async def _probe(executor: Executor) -> dict[str, object]:
-    try:
-        async with asyncio.timeout(_PROBE_DEADLINE_S):
-            health = await executor.probe()
-    except TimeoutError:
-        return {"ready": False, "reason": "no answer"}
+async def _probe(executor: Guarded) -> dict[str, object]:
+    health = await executor.probe()
     return {"ready": health.ready, **health.details}
 
 

@@ -94,6 +94,7 @@ class ConnectionServer:
         self._hosted = hosted
         self._timeouts = timeouts
         self._open = Crowd()
+        self.is_leaving = False
         self._is_draining = False
         self._watch: asyncio.TimerHandle | None = None
 
@@ -129,12 +130,13 @@ class ConnectionServer:
 
     async def drain(self, limit_s: float) -> None:
         """End every connection once its answers have left completely; break what takes longer."""
-        self._is_draining = True
+        self.is_leaving = self._is_draining = True
         for connection in self._open:
             connection.finish()
         if not await self._open.gone(limit_s):
             log.warning("connections_broken", count=len(self._open), hint="server.drain is over")
-            self.abort()
+            for connection in self._open:
+                connection.give_up()
             await self._open.gone(_BREAKING_S)
 
     def abort(self) -> None:

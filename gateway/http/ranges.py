@@ -67,9 +67,9 @@ def parse_range(header: str | None, size: int) -> list[ByteRange] | None:
     raise Unsatisfiable(size)
 
 
-def asks_for_bytes(header: str) -> bool:
-    """Whether *header* is well-formed and in bytes: what it comes to depends on the size."""
-    return _specs(header) is not None
+def asks_for_part(header: str) -> bool:
+    """Whether *header* is well-formed, in bytes, and not simply from the first one to the end."""
+    return _specs(header) not in (None, [("0", "")])
 
 
 def _specs(header: str | None) -> list[tuple[str, str]] | None:

@@ -18,7 +18,7 @@ class Followed:
     """A session's *events*, and a way to find out whether somebody may still have them.
 
     *still_may* raises what `Sessions.workspace` raises, and `SessionNotFound` once the session has
-    been deleted, though its directory may live on as one that nobody registered.
+    been deleted, though what it was asked for by may be another one's name, or a directory's.
     """
 
     events: AsyncIterator[Event]

@@ -19,7 +19,7 @@ from gateway.domain.paths import WorkspacePath
 from gateway.executors.base import Executor
 from gateway.executors.streams import Selection, Wanted
 from gateway.service.patterns import Extent, Pattern, Patterns, Reading
-from gateway.service.selection import Cover, Parts, Selector, parsed
+from gateway.service.selection import Cover, Parts, Selector, compiled, parsed
 
 NAME = b".gitignore"
 MOST_FILES = 256
@@ -47,7 +47,7 @@ async def own_ignores(
     """
     git = Pattern.parse(".git")
     asked = [*filter(None, [git]), *parsed("exclude", packing.exclude)]
-    search = _Search(executor, workspace, Patterns(asked, Reading.CHARACTERS), bounds)
+    search = _Search(executor, workspace, compiled("exclude", asked), bounds)
     try:
         for path in packing.paths:
             await search.through(path)

@@ -110,9 +110,7 @@ class Patterns:
     that lead it to new states all the time still cost it a lot: bound the `Extent`.
     """
 
-    def __init__(
-        self, patterns: Iterable[Pattern], reading: Reading, memory: int | None = None
-    ) -> None:
+    def __init__(self, patterns: Iterable[Pattern], reading: Reading, memory: int) -> None:
         """*memory* is how many bytes RE2 may take; raises `ValueError` if that is too little."""
         options = re2.Options()
         options.log_errors = False
@@ -120,8 +118,7 @@ class Patterns:
         options.dot_nl = True
         if reading is Reading.BYTES:
             options.encoding = re2.Options.Encoding.LATIN1
-        if memory is not None:
-            options.max_mem = memory
+        options.max_mem = memory
         self._is_bytes = reading is Reading.BYTES
         self._set = re2.Set.FullMatchSet(options)
         # The first matches always: a failure, too, RE2 would tell as no match.

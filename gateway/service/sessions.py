@@ -52,8 +52,8 @@ class Workspace(NamedTuple):
 class Sessions:
     """The sessions in *store*, if there is one, and unless *strict* every other that is asked for.
 
-    A session in the store belongs to the organisation that registered it, one that is not there to
-    whoever may read.
+    A session in the store belongs to the organisation that registered it; what no session is or was
+    called, nor its workspace, to whoever may read.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class Sessions:
         session = None
         if self._store is not None:
             principal.require(scope)
-            session = await self._found(self._store, reference, principal.org)
+            session = await self._found(self._store, reference, principal)
         if session is None:
             authorize(principal, reference, scope)
             return Workspace(reference, self._placement.executor_of(reference), reference)
@@ -82,17 +82,23 @@ class Sessions:
         executor = self._placement.executor_of(session.id, session.executor)
         return Workspace(session.id, executor, session.workspace or session.id, session)
 
-    async def _found(self, store: Store, reference: str, org: str) -> Session | None:
+    async def _found(
+        self, store: Store, reference: SessionId, principal: Principal
+    ) -> Session | None:
         """The session, if there is one; that a directory is none is known for a moment.
 
-        Raises `SessionNotFound` where only registered sessions exist.
+        Raises `SessionNotFound` where only registered sessions exist, and for what a deleted one or
+        anybody's workspace is called.
         """
-        now = monotonic()
+        now, org = monotonic(), principal.org
         if now < self._directories.get((reference, org), now):
             return None
         session = await store.sessions.find(reference, org)
-        if session is None:
-            if self._strict:
+        if session is None and self._strict:
+            raise SessionNotFound(_NOT_FOUND)
+        # What the key's patterns forbid is refused all the same, whether there was one or not.
+        if session is None and principal.may_see(reference):
+            if await store.sessions.claimed(reference):
                 raise SessionNotFound(_NOT_FOUND)
             if len(self._directories) >= _MOST_DIRECTORIES:
                 self._directories.clear()

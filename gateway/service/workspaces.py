@@ -8,10 +8,9 @@ from typing import NamedTuple, Self
 import structlog
 
 from gateway.domain import cursors
-from gateway.domain.errors import TooLarge
+from gateway.domain.errors import FileTooLarge
 from gateway.domain.model import Entry, Kind, Principal, Scope, SessionId, rows_of
 from gateway.domain.paths import WorkspacePath
-from gateway.domain.sizes import size_text
 from gateway.executors.streams import EVERYTHING, FileStream, Selection, Wanted
 from gateway.service.events import Ledger
 from gateway.service.sessions import Sessions
@@ -95,7 +94,7 @@ class _Download(Around[FileStream]):
         size = stream.entry.size
         if size is not None and size > self._most:
             await self.inner.__aexit__(None, None, None)
-            refused = TooLarge(f"file exceeds maximum size limit ({size_text(self._most)})")
+            refused = FileTooLarge(self._most)
             refused.source, refused.fallback = stream.source, stream.fallback
             raise refused
         path = self._path.rooted

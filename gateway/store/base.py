@@ -33,6 +33,13 @@ class Sessions(ABC):
         """
 
     @abstractmethod
+    async def claimed(self, reference: str) -> bool:
+        """Whether that is the id or the workspace of anybody's session, or was of a deleted one.
+
+        Workspaces whose names are longer than any id, 128 characters, are not looked for.
+        """
+
+    @abstractmethod
     async def page(
         self,
         org: str,
@@ -62,7 +69,10 @@ class Sessions(ABC):
 
     @abstractmethod
     async def delete(self, session_id: SessionId) -> bool:
-        """Forget the session, its links and its events; whether there was one."""
+        """Forget the session, its links and its events; whether there was one.
+
+        What it and its workspace were called is `claimed` from then on.
+        """
 
 
 class Keys(ABC):

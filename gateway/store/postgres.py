@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager
 
 import asyncpg
 
@@ -70,14 +70,33 @@ class Postgres(Database):
         super().__init__()
         self._pool = pool
 
-    def _acquired(self) -> AbstractAsyncContextManager[asyncpg.Connection]:
-        connection: AbstractAsyncContextManager[asyncpg.Connection]
-        connection = self._pool.acquire(timeout=DEADLINE_S)
-        return connection
+    @asynccontextmanager
+    async def _connected(self) -> AsyncIterator[asyncpg.Connection]:
+        async with self._pool.acquire(timeout=DEADLINE_S) as connection:
+            try:
+                yield connection
+            except asyncio.CancelledError:
+                # To give it back would wait for a server that may never answer again.
+                connection.terminate()
+                raise
+
+    @asynccontextmanager
+    async def _transaction(self) -> AsyncIterator[asyncpg.Connection]:
+        async with self._connected() as connection:
+            transaction = connection.transaction()
+            await transaction.start()
+            try:
+                yield connection
+            except asyncio.CancelledError:
+                raise  # with the connection it is over, too
+            except BaseException:
+                await transaction.rollback()
+                raise
+            await transaction.commit()
 
     async def _migrate(self) -> None:
         with _translated():
-            async with self._acquired() as connection, connection.transaction():
+            async with self._transaction() as connection:
                 # Statements of a migration may take their time.
                 await connection.execute("SET LOCAL statement_timeout = 0")
                 await connection.execute("SELECT pg_advisory_xact_lock($1)", _MIGRATION_LOCK)
@@ -91,20 +110,20 @@ class Postgres(Database):
 
     async def _version(self) -> int:
         with _translated():
-            async with self._acquired() as connection:
+            async with self._connected() as connection:
                 if await connection.fetchval("SELECT to_regclass('schema_version')") is None:
                     return 0
                 return await _version_of(connection)
 
     async def _read(self, text: str, values: Sequence[str | int | None]) -> Sequence[Row]:
         with _translated():
-            async with self._acquired() as connection:
+            async with self._connected() as connection:
                 rows: Sequence[Row] = await connection.fetch(text, *values)
                 return rows
 
     async def _write(self, batch: Sequence[Statement]) -> Sequence[Sequence[Row]]:
         with _translated():
-            async with self._acquired() as connection, connection.transaction():
+            async with self._transaction() as connection:
                 return [await connection.fetch(text, *values) for text, values in batch]
 
 

@@ -27,12 +27,22 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)"""
 _FIND = f"""
 SELECT {_COLUMNS} FROM sessions WHERE id = $1 OR (org = $2 AND external_id = $1)
 ORDER BY CASE WHEN org <> $2 THEN 2 WHEN id <> $1 THEN 1 ELSE 0 END LIMIT 1"""
+_CLAIMED = """
+SELECT 1 FROM sessions WHERE id = $1
+UNION ALL SELECT 1 FROM sessions WHERE workspace = $1 AND length(workspace) <= 128
+UNION ALL SELECT 1 FROM former_names WHERE name = $1 LIMIT 1"""
 _LEFT = f"""
 SELECT {_COLUMNS} FROM sessions WHERE status = $1 AND created_at < $2
 ORDER BY created_at LIMIT $3"""
 _UPDATE = """
 UPDATE sessions SET name = $3, status = $4, last_message_id = $5, last_message_status = $6,
 executor = $7, workspace = $8 WHERE id = $1 AND status = $2 RETURNING id"""
+# Also keeps others from changing the workspace of one that is about to be deleted.
+_NAME_WORKSPACE = "UPDATE sessions SET workspace = coalesce(workspace, id) WHERE id = $1"
+_KEEP_NAMES = """
+INSERT INTO former_names (name) SELECT id FROM sessions WHERE id = $1
+UNION SELECT workspace FROM sessions WHERE id = $1 AND length(workspace) <= 128
+ON CONFLICT DO NOTHING"""
 _MOST_FILTERS = 32
 _CURSOR = re.compile(r"([0-9]{1,18})\.([A-Za-z0-9_-]{1,128})")
 
@@ -75,6 +85,9 @@ class SqlSessions(Sessions):
         # Not another organisation's: it would be refused faster than one that does not exist.
         return await self._recent.get((reference, org), look_up, lambda found: found.org == org)
 
+    async def claimed(self, reference: str) -> bool:
+        return is_storable(reference) and bool(await self._database.read(_CLAIMED, reference))
+
     async def page(
         self,
         org: str,
@@ -116,7 +129,9 @@ class SqlSessions(Sessions):
         return bool(rows)
 
     async def delete(self, session_id: SessionId) -> bool:
-        gone, *_ = await self._database.write(
+        _, _, gone, *_ = await self._database.write(
+            (_NAME_WORKSPACE, (session_id,)),
+            (_KEEP_NAMES, (session_id,)),
             *(
                 (f"DELETE FROM {table} WHERE {column} = $1 RETURNING {column}", (session_id,))
                 for table, column in (
@@ -124,7 +139,7 @@ class SqlSessions(Sessions):
                     ("links", "session_id"),
                     ("ledgers", "session_id"),
                 )
-            )
+            ),
         )
         self._recent.forget()
         return bool(gone)

@@ -75,9 +75,9 @@ FALLBACKS = Counter(
 )
 CIRCUIT = Gauge(
     _PREFIX + "executor_circuit_state",
-    "0: closed, 1: half open, 2: open, so that the executor is not asked.",
+    "0: closed, 1: half open, 2: open, so that the executor is not asked for any workspace.",
     ["executor"],
-    multiprocess_mode="max",
+    multiprocess_mode="livemax",
 )
 ARCHIVE_BUILDS = Counter(
     _PREFIX + "archive_builds_total",

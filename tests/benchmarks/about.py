@@ -3,6 +3,7 @@
 import os
 import platform
 import subprocess
+import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib import metadata
@@ -25,7 +26,7 @@ def about(rounds: int, seconds: float, *, quick: bool) -> dict[str, str]:
         "commit": _said(["git", "-C", str(REPOSITORY), "describe", "--always", "--dirty"]),
         "machine": f"{os.cpu_count()} x {_processor()}, Linux {platform.release()}",
         "load before": " ".join(f"{load:.2f}" for load in os.getloadavg()),
-        "python": platform.python_version(),
+        "python": " ".join(sys.version.split()),  # builds of one version differ by a tenth
         "packages": ", ".join(f"{name} {_version(name)}" for name in packages),
         "go": _go(),
         "nginx": _said(["nginx", "-v"]).removeprefix("nginx version: "),

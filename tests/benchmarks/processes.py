@@ -52,14 +52,6 @@ class Server:
         return sum(map(_pss_bytes, (pid for pid, _ in _stats(self.sessions))))
 
 
-def free_port() -> int:
-    """Return a loopback port that nobody listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 @contextlib.contextmanager
 def serving(
     name: str,

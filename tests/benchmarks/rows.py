@@ -37,7 +37,7 @@ ROWS: tuple[Row, ...] = (
     Row(
         name="json",
         title="JSON: listing of 20 entries, 64 connections",
-        peers=("gateway", "go", "starlette"),
+        peers=("gateway", "go", "starlette", "starlette-threads"),
         verify=verify_listing("s20"),
         measure=requests(LISTING, connections=64, body=2000),
         figures=_REQUESTS,

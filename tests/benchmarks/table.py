@@ -10,6 +10,9 @@ NOTES = (
     "The gateway runs as shipped: by its command, with authentication and one log line a request. "
     "nginx and aiohttp serve static files without either, uvicorn does not log: "
     "their own published tuning.",
+    "`starlette` reads directories in its event loop, where one on a slow disk holds up everybody; "
+    "`starlette-threads` has its threads do it. The gateway does what is cached in the loop, and "
+    "the rest in threads.",
     "In a proxied job only the processes of the proxy count, not those of the server behind it. "
     "`nginx-proxied` is nginx' `proxy_pass` as it is by default before another nginx, `nginx-unix` "
     "one that keeps its connections to an nginx on a unix socket, `go-proxied` is "

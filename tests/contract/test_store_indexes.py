@@ -29,6 +29,7 @@ def _session(number: int) -> Session:
         number,
         org=f"org_{number % 20}",
         external_id=f"task_{number}",
+        workspace=f"box_{number}",
         agent_id=f"agt_{number % 7}",
         metadata={"even": str(number % 2 == 0), "n": str(number), "x": str(number % 100)},
     )
@@ -52,6 +53,7 @@ async def _filling() -> list[Statement]:
             " SELECT id, 1, 'test', '{}', 1 FROM sessions",
             (),
         ),
+        ("INSERT INTO former_names (name) SELECT external_id FROM sessions", ()),
     ]
 
 
@@ -64,6 +66,7 @@ async def _asked() -> list[Statement]:
     )
     cursor = "MTc2NzI2ODgwMDEyMzQ1Ni5zZXNzXzE3"
     await sessions.find("task_17", "org_17")
+    await sessions.claimed("box_17")
     for agent_id in (None, "agt_1"):
         for metadata in ({}, {"n": "17"}, {"n": "17", "x": "17"}):
             for before in (None, cursor):

@@ -73,6 +73,7 @@ async def test_a_deleted_session_stops_within_a_second_in_every_process(shared: 
         took = await _until(gone, begun)
 
         await said_by(other)
+        assert await store.sessions.claimed(one.id)
     assert word.result() == "True\n"
     assert took < WITHIN_S + 4 * slowness.worst_s
 
@@ -174,7 +175,8 @@ async def test_what_runs_already_goes_on_beside_a_newer_gateway(shared: str) -> 
     async with opened(shared) as store:
         _make_newer(shared)
 
-        await store.sessions.create(session())
+        await store.sessions.create(session(1))
+        assert await store.sessions.find("sess_1", "acme") is not None
 
 
 async def test_lookups_are_remembered_for_no_more_than_a_second(store: Store) -> None:
@@ -183,8 +185,8 @@ async def test_lookups_are_remembered_for_no_more_than_a_second(store: Store) ->
     await store.sessions.create(one)
     await store.sessions.find(one.id, "acme")
 
-    begun = time.monotonic()
+    begun = time.process_time()
     for _ in range(1000):
         assert await store.sessions.find(one.id, "acme") is not None
 
-    assert time.monotonic() - begun < 2
+    assert time.process_time() - begun < 0.1

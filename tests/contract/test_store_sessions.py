@@ -1,6 +1,7 @@
 """What every store promises of sessions."""
 
 import asyncio
+import secrets
 from dataclasses import replace
 from datetime import timedelta
 
@@ -290,6 +291,48 @@ async def test_a_deleted_session_takes_its_links_and_events_along(store: Store) 
     assert await store.events.after(gone.id, 0, 9) == []
     assert len(await store.events.after(stays.id, 0, 9)) == 1
     await store.sessions.create(gone)  # all of its names are free again
+
+
+async def test_what_sessions_and_their_workspaces_are_called_stays_claimed(store: Store) -> None:
+    """Their files may outlive them."""
+    named, moved = session(1, external_id="task", workspace="box-1"), session(2)
+    for one in (named, moved):
+        await store.sessions.create(one)
+    await store.sessions.update(moved, replace(moved, workspace="box-2"))
+    names = ["sess_1", "sess_2", "box-1", "box-2"]
+
+    async def claimed() -> list[bool]:
+        return [await store.sessions.claimed(name) for name in names]
+
+    living = await claimed()
+    for one in (named, moved, named):
+        await store.sessions.delete(one.id)
+    dead = await claimed()
+    await store.sessions.create(replace(named, workspace=None))
+    await store.sessions.delete(named.id)
+    dead_again = await claimed()
+
+    assert living == dead == dead_again == [True] * 4
+
+
+async def test_what_no_session_was_called_is_not_claimed(store: Store) -> None:
+    """An external id is a name for its organisation only, and not that of a workspace."""
+    one = session(1, external_id="task", name="name", executor="edge", workspace="box-1")
+    await store.sessions.create(one)
+    await store.sessions.delete(SessionId("never"))
+
+    for _ in range(2):
+        for text in ("task", "name", "edge", "acme", "never", "box", "", *UNFIT):
+            assert not await store.sessions.claimed(text)
+        await store.sessions.delete(one.id)
+
+
+async def test_a_workspace_may_have_a_name_that_is_too_long_for_an_index(store: Store) -> None:
+    one = session(1, workspace=secrets.token_hex(50_000))
+    await store.sessions.create(one)
+
+    assert await store.sessions.find(one.id, "acme") == one
+    assert await store.sessions.delete(one.id)
 
 
 async def test_what_was_left_with_a_status_is_found_oldest_first(store: Store) -> None:

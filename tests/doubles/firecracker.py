@@ -22,50 +22,20 @@ from aiohttp import web
 
 from tests.doubles.serving import serving
 
-_SEEN = """
-import os, sys
+_DOWNLOAD = """
+import base64, os, sys
 here = globals().get('here', '.')
-def seen(path):
-    real, root = os.path.realpath(path), os.path.realpath(here)
-    return os.path.exists(path) and (real == root or real.startswith(root + '/'))
+path, root = here + '/' + {path}, os.path.realpath(here)
 def give_up(why):
     sys.stderr.write(why)
     sys.exit(1)
-"""
-
-_LIST = (
-    _SEEN
-    + """
-import json
-path = {path}
-directory = here + '/' + path
-if not seen(directory): give_up('PATH_NOT_FOUND')
-if not os.path.isdir(directory): give_up('NOT_A_DIRECTORY')
-listed = []
-for name in os.listdir(directory):
-    full = os.path.join('/workspace', path, name).rstrip('/')
-    entry = os.path.join(directory, name)
-    if not seen(entry): continue
-    is_dir = os.path.isdir(entry)
-    size = 0 if is_dir else os.stat(entry).st_size
-    listed.append(dict(name=name, path=full.replace('/workspace/', ''), is_dir=is_dir,
-                       size_bytes=size))
-sys.stdout.write(json.dumps(listed))
-"""
-)
-
-_DOWNLOAD = (
-    _SEEN
-    + """
-import base64
-path = here + '/' + {path}
-if not seen(path): give_up('FILE_NOT_FOUND')
+if not os.path.exists(path) or not os.path.realpath(path).startswith(root + '/'):
+    give_up('FILE_NOT_FOUND')
 if os.path.isdir(path): give_up('IS_DIRECTORY')
 with open(path, 'rb') as file: content = file.read()
 sys.stdout.write(base64.b64encode(content).decode())
 sys.stderr.write({noise} + str(len(content)))
 """
-)
 
 
 @dataclass
@@ -84,8 +54,8 @@ class Output:
 class Shannon:
     """*directory* holds the workspaces; the other fields are what its operator, or its fate, sets.
 
-    Without *boots* it runs its own programs, not those it is sent, in this process: for deadlines
-    that are shorter than the start of an interpreter on a busy host.
+    Without *boots* it reads files in this process: for deadlines that are shorter than the start of
+    an interpreter on a busy host. What it is sent always runs in one of its own.
 
     *calls* are the routes that were asked, *at_once* the most calls under way for each session.
     """
@@ -112,7 +82,6 @@ class Shannon:
         app = web.Application(client_max_size=2**26)
         app.router.add_get("/health", shannon.health)
         app.router.add_post("/execute", shannon.execute)
-        app.router.add_post("/workspace/list", shannon.listing)
         app.router.add_post("/workspace/download", shannon.download)
         async with serving(app) as url:
             shannon.url = url
@@ -144,24 +113,6 @@ class Shannon:
                 "duration_ms": 1,
             },
         )
-
-    async def listing(self, request: web.Request) -> web.Response:
-        asked = await self._asked(request, "session_id", "workspace_path")
-        path = asked.get("path") or ""
-        if ".." in path:
-            return _no_listing(400, "Invalid path: cannot contain '..'")
-        output = await self._run(asked, _LIST.format(path=_literal(path.lstrip("/"))))
-        if not output.success:
-            if output.stderr == "PATH_NOT_FOUND":
-                return _no_listing(404, "Path not found")
-            if output.stderr == "NOT_A_DIRECTORY":
-                return _no_listing(404, "Path is not a directory")
-            return _no_listing(503 if output.is_transient else 500, output.error or output.stderr)
-        try:
-            files = json.loads(output.stdout)
-            return _answer(200, {"success": True, "files": files, "error": None})
-        except (ValueError, TypeError) as exc:  # serde refuses lone surrogates, as orjson does
-            return _no_listing(500, f"Failed to parse file list: {exc}")
 
     async def download(self, request: web.Request) -> web.Response:
         asked = await self._asked(request, "session_id", "workspace_path", "file_path")
@@ -272,10 +223,6 @@ def _text(output: bytes) -> str:
 
 def _answer(status: int, body: object) -> web.Response:
     return web.Response(status=status, body=orjson.dumps(body), content_type="application/json")
-
-
-def _no_listing(status: int, error: str) -> web.Response:
-    return _answer(status, {"success": False, "files": [], "error": error})
 
 
 def _no_file(status: int, error: str) -> web.Response:

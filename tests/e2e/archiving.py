@@ -13,8 +13,9 @@ from typing import Any
 import yaml
 
 from tests import wire
-from tests.e2e.operating import eventually, log_of
-from tests.gateways import AUTH, Files, Process, free_port, key_entry
+from tests.e2e.operating import Clients, eventually, log_of
+from tests.gateways import AUTH, Files, Process, key_entry
+from tests.ports import free_port
 
 ARCHIVE = "/api/v1/sessions/s1/archive"
 BLACKBOX = "/api/v1/tasks/s1/files/download"
@@ -75,6 +76,18 @@ def unpacked(archive: bytes) -> dict[str, bytes]:
 async def ask(process: Process, target: str = ARCHIVE, *lines: str, **options: str) -> wire.Answer:
     """A request with the good key."""
     return await wire.ask(process.port, target, AUTH, *lines, **options)
+
+
+async def began(process: Process, clients: Clients, target: str = ARCHIVE) -> wire.Wire:
+    """Ask for an archive on a connection of its own."""
+    reader = await clients.connect(process.port)
+    await reader.send(wire.head(target, AUTH))
+    return reader
+
+
+async def misses(process: Process) -> int:
+    """How many archives had to be made, by all workers since the start; each of them will be."""
+    return await _counted(process, "spool_requests_total", "miss")
 
 
 async def builds(process: Process, outcome: str = "ok") -> int:

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.e2e.operating import CHECKOUT
+from tests.ports import free_port
 
 
 @dataclass
@@ -30,7 +30,7 @@ class Demo:
 @contextmanager
 def demo(cwd: Path, *command: str, port: int | None = None, **environment: str) -> Iterator[Demo]:
     """Run *command*, by default the `demo` of this checkout, in *cwd*, in a group of its own."""
-    port = port or two_free_ports()
+    port = port or free_port()
     arguments = command or (sys.executable, "-m", "gateway", "demo", "--port", str(port))
     with (cwd / "demo.log").open("wb") as log:
         popen = subprocess.Popen(
@@ -56,16 +56,3 @@ def demo(cwd: Path, *command: str, port: int | None = None, **environment: str) 
         if popen.poll() is None:
             os.killpg(popen.pid, signal.SIGKILL)
         popen.communicate()
-
-
-def two_free_ports() -> int:
-    """A port that is free, as is the one after it, where the demo has its metrics."""
-    while True:
-        with socket.socket() as one, socket.socket() as other:
-            one.bind(("127.0.0.1", 0))
-            port: int = one.getsockname()[1]
-            try:
-                other.bind(("127.0.0.1", port + 1))
-            except (OSError, OverflowError):
-                continue
-            return port

@@ -17,7 +17,8 @@ from typing import Any
 import orjson
 import yaml
 
-from tests.gateways import AUTH, Process, free_port, key_entry, settings
+from tests.gateways import AUTH, Process, key_entry, settings
+from tests.ports import free_port
 from tests.wire import Wire, head
 
 FILES = "/api/v1/sessions/s1/files"

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tests import needs
 from tests.e2e.operating import CHECKOUT
-from tests.gateways import free_port
+from tests.ports import free_port
 
 DEPLOY = CHECKOUT / "deploy"
 _SOCKET = "/run/workspace-gateway/http.sock"

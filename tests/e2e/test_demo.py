@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from tests import needs
-from tests.e2e.demos import Demo, demo, two_free_ports
+from tests.e2e.demos import Demo, demo
 from tests.e2e.operating import CHECKOUT
+from tests.ports import free_port
 
 
 def paste(printed: str, cwd: Path) -> list[bytes]:
@@ -76,7 +77,7 @@ def test_make_demo_works_in_a_fresh_copy(tmp_path: Path) -> None:
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes((CHECKOUT / name).read_bytes())
     before = git(copy, "status", "--porcelain")
-    port = two_free_ports()
+    port = free_port()
 
     make = ("make", "-C", str(copy), "--no-print-directory", "demo", f"PORT={port}")
     with demo(tmp_path, *make, port=port, PYTHONPATH="") as running:

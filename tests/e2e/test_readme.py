@@ -22,7 +22,7 @@ import pytest
 from tests import needs, postgres
 from tests.e2e.demos import Demo, demo
 from tests.e2e.operating import CHECKOUT
-from tests.gateways import free_port
+from tests.ports import free_port
 
 KEY = "sk_test_readme"
 _SEVERAL = "## Several gateways\n"

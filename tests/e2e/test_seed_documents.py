@@ -1,15 +1,12 @@
 """The commands of Shannon's documentation, as they stand there, against the demo."""
 
 import os
-import random
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +14,7 @@ import orjson
 import pytest
 
 from tests import needs
+from tests.ports import free_port
 
 # "Workspace Files API". curl takes the braces for a list of one and asks for `sessionId`.
 LIST = """\
@@ -59,7 +57,7 @@ class Demo:
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
     needs.program("curl")
     directory = tmp_path_factory.mktemp("demo")
-    port = _two_free_ports()
+    port = free_port()
     (directory / ".curlrc").write_text(
         f'connect-to = "localhost:8080:127.0.0.1:{port}"\nsilent\nshow-error\n'
     )
@@ -88,16 +86,6 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
         code = process.wait(15)
     assert code == 0
     assert not (directory / ".demo").exists()
-
-
-def _two_free_ports() -> int:
-    """A port whose neighbour is free, too; below those that clients are given."""
-    for port in random.sample(range(10_000, 32_000), 50):
-        with suppress(OSError), socket.socket() as one, socket.socket() as other:
-            one.bind(("127.0.0.1", port))
-            other.bind(("127.0.0.1", port + 1))
-            return port
-    raise AssertionError("no two neighbouring ports are free")
 
 
 def test_list(demo: Demo) -> None:

@@ -20,7 +20,8 @@ import pytest
 from tests import postgres
 from tests.e2e.operating import big_file, eventually, launched, log_of
 from tests.e2e.proxies import Proxy, nginx
-from tests.gateways import AUTH, Process, free_port, key_entry, plant, wait_until_ready
+from tests.gateways import AUTH, Process, key_entry, plant, wait_until_ready
+from tests.ports import free_port
 from tests.wire import Answer, Wire, ask, head
 
 SCOPES = ["sessions:read", "sessions:write", "files:read", "archives:read", "links:write"]
@@ -234,8 +235,11 @@ class Load:
 
 
 @asynccontextmanager
-async def loaded(two: Two, downloads: int) -> AsyncIterator[Load]:
-    """Eight clients that ask for all kinds of things, beside *downloads* by slow readers."""
+async def loaded(two: Two, downloads: int, creating: int = CLIENTS) -> AsyncIterator[Load]:
+    """Eight clients that ask for all kinds of things, beside *downloads* by slow readers.
+
+    So many of them are *creating* sessions, too.
+    """
     port = two.proxy.port
     session_id = await two.created(port, metadata={"kind": "load"})
     session, files = f"/v1/sessions/{session_id}", f"/api/v1/sessions/{session_id}/files"
@@ -257,8 +261,9 @@ async def loaded(two: Two, downloads: int) -> AsyncIterator[Load]:
     download = Request("download", f"{files}/big.bin", lambda a: sha256(a.body) == big)
     load = Load(port)
     readers = [asyncio.create_task(load.ask_slowly(download)) for _ in range(downloads)]
+    kinds = [requests if n < creating else requests[:-1] for n in range(CLIENTS)]
     clients = [
-        asyncio.create_task(load.ask_on_and_on(cycle(requests[n:] + requests[:n])))
+        asyncio.create_task(load.ask_on_and_on(cycle(kinds[n][n:] + kinds[n][:n])))
         for n in range(CLIENTS)
     ]
     try:
@@ -282,7 +287,8 @@ async def test_a_gateway_that_is_killed_takes_along_what_it_was_serving_and_no_m
 ) -> None:
     """What it had not begun to answer nginx asks the other one, where that is safe."""
     one, other = two.gateways
-    async with loaded(two, downloads=4) as load:
+    # Else all that waits for the dead gateway may be creations, which take longest.
+    async with loaded(two, downloads=4, creating=2) as load:
         killed = time.monotonic()
         two.gateways[one].popen.send_signal(signal.SIGSTOP)
         await asyncio.sleep(0.3)  # for requests that it will not have begun to answer

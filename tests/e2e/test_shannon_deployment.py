@@ -16,7 +16,8 @@ import pytest
 
 from tests import wire
 from tests.e2e.operating import CHECKOUT, eventually
-from tests.gateways import AUTH, KEY, Process, free_port, plant, wait_until_ready
+from tests.gateways import AUTH, KEY, Process, plant, wait_until_ready
+from tests.ports import free_port
 from tests.wire import Answer
 
 EXAMPLE = CHECKOUT / "config/examples/shannon-firecracker.yaml"

@@ -253,9 +253,14 @@ async def test_its_limits_are_its_own(gateway, workspaces: Path, tmp_path, there
 
     async with running(tmp_path, {**there.executor(), "limits": {"file": "1GiB"}}) as generous:
         answer = await generous.file("large")
+    usual = await gateway.file("large")
     (workspaces / "s1/large").unlink()
 
-    assert answer.status == 413
+    for refused_file in (answer, usual):
+        assert refused_file.status == 413
+        assert refused_file.body == b'{"error":"file exceeds maximum size limit (100MB)"}'
+        assert refused_file.header("X-Workspace-Limit") == str(100 << 20)
+        assert refused_file.header("X-Workspace-Source") == "edge"
 
 
 async def test_a_new_token_is_read_on_sighup(tmp_path: Path) -> None:

@@ -74,7 +74,7 @@ async def test_a_download_under_way_is_finished_and_nobody_new_waits(
     clients: Clients,
 ) -> None:
     root, sha256 = big_root
-    with command(tmp_path, root, on(path, drain="20s"), arguments=arguments) as process:
+    with command(tmp_path, root, on(path), arguments=arguments) as process:
         download = await wire.Wire.connect(path, limit=4096)
         await download.send(wire.head(f"{FILES}/big.bin", AUTH))
         await asyncio.sleep(0.2)

@@ -22,16 +22,14 @@ class Subject:
     executor's config for a backend at that URL.
 
     It *streams* answers of these framings: sends of a large file what has come before it knows of
-    the rest. *operations* are those it is tried with; *listings* those whose answers have names and
-    sizes in plain JSON.
+    the rest. With *plain_names* its listings have names as JSON has them.
     """
 
     name: str
     backend: Callable[[Path], AbstractAsyncContextManager[int]]
     section: Callable[[Path, str], Mapping[str, Any]]
     streams: tuple[str, ...]
-    operations: tuple[str, ...]
-    listings: tuple[str, ...]
+    plain_names: bool = True
 
 
 def _token(tmp: Path) -> Mapping[str, str]:
@@ -67,6 +65,7 @@ def _http_profile_section(tmp: Path, url: str) -> Mapping[str, Any]:
         "url": url,
         "token": _token(tmp),
         "root": "/{workspace}",
+        "shared": True,
     }
 
 
@@ -92,24 +91,19 @@ _ALL = (
         _gateway,
         _gateway_section,
         streams=("length", "chunks"),
-        operations=("small", "big", "head", "range", "list", "tree", "sdk"),
-        listings=("list", "tree"),
     ),
     Subject(
         "http_profile",
         _http_profile,
         _http_profile_section,
         streams=("length",),  # the profile says of no other that it proves its end
-        operations=("big", "range", "list"),
-        listings=("list",),
     ),
     Subject(
         "firecracker",
         _firecracker,
         _firecracker_section,
         streams=(),
-        operations=("small", "list"),  # a range is cut from the file that came whole
-        listings=("list",),
+        plain_names=False,  # but base64
     ),
 )
 SUBJECTS = {subject.name: subject for subject in _ALL}

@@ -63,7 +63,7 @@ DOCUMENTS: dict[str, Fault] = {
 LISTINGS = {
     f"{name}-{listing}": (subject, OPERATIONS[listing])
     for name, subject in SUBJECTS.items()
-    for listing in subject.listings
+    for listing in ("list", "tree")
 }
 
 
@@ -84,8 +84,9 @@ async def listed_by_fallback(listing, fault, tmp_path):
 
 
 @pytest.mark.parametrize("name", NAMES.values(), ids=NAMES.keys())
-async def test_a_name_that_cannot_be_one_spoils_the_listing(listing, name, tmp_path):
-    await listed_by_fallback(listing, faults.swapped(_NAME, name), tmp_path)
+@pytest.mark.parametrize("of", [of for of, (subject, _) in LISTINGS.items() if subject.plain_names])
+async def test_a_name_that_cannot_be_one_spoils_the_listing(of, name, tmp_path):
+    await listed_by_fallback(LISTINGS[of], faults.swapped(_NAME, name), tmp_path)
 
 
 @pytest.mark.parametrize("size", SIZES.values(), ids=SIZES.keys())

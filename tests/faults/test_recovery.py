@@ -12,9 +12,10 @@ import pytest
 
 from tests import gateways, wire
 from tests.doubles import fault_proxy, faults
-from tests.faults.stage import OPERATIONS, staged
+from tests.faults.stage import FILES, HASTY, OPERATIONS, staged
 from tests.faults.subjects import SUBJECTS, TOKEN
-from tests.gateways import Gateway, Process, command, free_port, plant
+from tests.gateways import Gateway, Process, command, plant
+from tests.ports import free_port
 from tests.wire import Answer
 
 _SESSIONS = 10
@@ -161,14 +162,28 @@ async def test_flapping_is_made_up_for(operation, tmp_path):
         assert "remote" in {answer.header("X-Workspace-Source") for answer in answers}
 
 
-async def test_one_workspace_alone_does_not_open_the_circuit(tmp_path):
-    """Whoever can break the answers about his own workspace must not take others' executor."""
+async def test_one_workspace_alone_takes_the_executor_from_nobody_else(tmp_path):
+    """Whoever can break the answers about his own workspace is left alone, and only he."""
     operation = OPERATIONS["small"]
     async with staged(SUBJECTS["gateway"], tmp_path, faults.reset) as stage:
-        for _ in range(10):
-            answer = await operation.ask(stage.gateway)
-            assert answer.header("X-Workspace-Fallback") == "unavailable"
+        plant(tmp_path / "remote" / "s2", FILES)
+        reasons = [
+            (await operation.ask(stage.gateway)).header("X-Workspace-Fallback") for _ in range(7)
+        ]
         stage.proxy.fault = fault_proxy.honest
-        answer = await operation.ask(stage.gateway)
+        answer = await operation.ask(stage.gateway, session="s2")
 
+    assert reasons == ["unavailable"] * 5 + ["circuit_open"] * 2
     assert answer.header("X-Workspace-Source") == "remote"
+    assert operation.is_exact(answer)
+
+
+async def test_a_sidecar_of_one_workspace_that_is_silent_is_left_alone(tmp_path):
+    """Else each request would wait for it until its time is up."""
+    operation = OPERATIONS["small"]
+    async with staged(SUBJECTS["gateway"], tmp_path, faults.silent, times=HASTY) as stage:
+        reasons = [
+            (await operation.ask(stage.gateway)).header("X-Workspace-Fallback") for _ in range(6)
+        ]
+
+    assert reasons == ["timeout"] * 5 + ["circuit_open"]

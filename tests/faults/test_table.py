@@ -1,4 +1,7 @@
-"""The table: each fault of an executor or network, each operation, and what the client gets."""
+"""The table: each fault of an executor or network, each operation, and what the client gets.
+
+Without a local copy not every operation is tried again: they differ in what has been sent by then.
+"""
 
 import time
 from collections.abc import Callable, Mapping
@@ -195,7 +198,7 @@ async def answered(operation, gateway, times=PATIENT):
     began = time.monotonic()
     answer = await operation.ask(gateway)
     took = time.monotonic() - began
-    assert took < times.deadline_s + 2, f"it took {took:.2f} s"
+    assert took < times.deadline_s + 0.5, f"it took {took:.2f} s"
     return answer
 
 
@@ -224,7 +227,7 @@ async def test_without_a_connection_the_fallback_serves(subject, operation, row,
 
 
 @_rows(CONNECTIONS)
-@each()
+@each("small", "list")
 async def test_without_a_connection_or_a_local_copy_it_is_502(subject, operation, row, tmp_path):
     with row.place() as port:
         url = f"http://{row.host}:{port}"
@@ -244,7 +247,7 @@ async def test_an_answer_that_is_none_is_served_by_the_fallback(subject, operati
 
 
 @_rows(HEADS)
-@each("small", "head", "list")
+@each("small", "list")
 async def test_an_answer_that_is_none_without_a_local_copy_is_502(
     subject, operation, row, tmp_path
 ):
@@ -295,7 +298,7 @@ async def test_an_answer_that_breaks_is_served_by_the_fallback_or_visibly_broken
 
 
 @_rows(BODIES)
-@each()
+@each("small", "big", "range", "tree")
 async def test_an_answer_that_breaks_without_a_local_copy_is_never_complete(
     subject, operation, row, tmp_path
 ):

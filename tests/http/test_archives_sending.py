@@ -184,6 +184,19 @@ async def test_a_range_is_of_the_whole_archive(
     assert packer.opened[-1][1].prepared == [True]
 
 
+async def test_a_range_from_0_to_the_end_is_one_once_the_length_is_known(
+    gateway: Gateway, packer: Packer
+) -> None:
+    packer.is_spooled = True
+
+    answer = await gateway.ask(ARCHIVE, "Range: bytes=0-")
+
+    size = len(answer.body)
+    assert (answer.status, unpacked(answer.body)) == (206, FILES)
+    assert answer.header("Content-Range") == f"bytes 0-{size - 1}/{size}"
+    assert packer.opened[-1][1].prepared == [False]
+
+
 async def test_several_ranges(gateway: Gateway) -> None:
     whole = await gateway.ask(ARCHIVE)
 
@@ -205,6 +218,7 @@ async def test_several_ranges(gateway: Gateway) -> None:
     [
         ("Range: items=0-5",),
         ("Range: bytes=x",),
+        ("Range: bytes=0-",),
         ("Range: bytes=0-9", 'If-Range: "other"'),
         ("Range: bytes=0-9", "If-Range: Wed, 01 Jan 2020 00:00:00 GMT"),
     ],

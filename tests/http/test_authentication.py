@@ -8,8 +8,20 @@ from typing import Any
 
 import pytest
 
+from gateway.store.store import opened
+from tests import stores
 from tests.conftest import ResolverName
-from tests.gateways import AUTH, KEY, Gateway, command, key_entry, plant, resolved_by, running
+from tests.gateways import (
+    AUTH,
+    KEY,
+    Gateway,
+    command,
+    key_entry,
+    plant,
+    resolved_by,
+    running,
+    store_address,
+)
 from tests.wire import Answer, Wire, ask, head
 
 FILES = "/api/v1/sessions/s1/files"
@@ -300,6 +312,39 @@ async def test_a_key_has_a_rate(root: Path) -> None:
     assert [answer.status for answer in mine] == [200] * 5 + [429] * 3
     assert mine[-1].header("Retry-After") == "12"
     assert other.status == 200
+
+
+async def test_another_organisations_key_of_the_same_id_has_a_rate_of_its_own(root: Path) -> None:
+    """One may be in the config and one in the store."""
+    changes = {
+        "auth": {"keys": [key_entry("mine", id="one")]},
+        "limits": {"requests_per_minute": 5},
+        "sessions": {"register": "strict"},
+    }
+    async with opened(store_address(root)) as store, running(root, changes) as gateway:
+        await store.keys.create(stores.key("one", org="other"))
+        mine = [await ask(gateway.port, FILES, "X-API-Key: mine") for _ in range(6)]
+        theirs = await ask(gateway.port, FILES, "X-API-Key: one")
+
+    assert [answer.status for answer in mine] == [404] * 5 + [429]
+    assert theirs.status == 404
+
+
+async def test_an_executor_that_has_no_slot_free_is_worth_another_try(root: Path) -> None:
+    """What is overloaded is this gateway, not a backend that could not answer."""
+    plant(root, {"s1/large": bytes(64 << 20)})
+    local = {"type": "local", "root": str(root), "concurrency": 1, "timeout": {"first_byte": "1s"}}
+    async with running(root, {"executors": {"local": local}}) as gateway:
+        _, slow = await asyncio.open_connection("127.0.0.1", gateway.port, limit=1024)
+        slow.write(head(f"{FILES}/large", AUTH))
+        await asyncio.sleep(0.3)
+        full = await gateway.file("large")
+        slow.transport.abort()
+        again = await until_status(gateway, AUTH, 200)
+
+    assert (full.status, full.header("Retry-After")) == (503, "1")
+    assert full.json == {"error": "the executor has too much to do"}
+    assert again.status == 200
 
 
 async def test_an_organisation_has_only_so_many_requests_under_way(root: Path) -> None:

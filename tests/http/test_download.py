@@ -8,7 +8,6 @@ import random
 import re
 import socket
 import time
-from contextlib import suppress
 from email.utils import formatdate, parsedate_to_datetime
 from pathlib import Path
 
@@ -16,7 +15,17 @@ import pytest
 
 from tests.conftest import ResolverName
 from tests.e2e.operating import eventually
-from tests.gateways import AUTH, Gateway, command, plant, resolved_by, running, slowest_liveness
+from tests.gateways import (
+    AUTH,
+    Gateway,
+    command,
+    connections,
+    held,
+    plant,
+    resolved_by,
+    running,
+    slowest_liveness,
+)
 from tests.plugins import registered
 from tests.wire import Answer, Wire, ask, head
 
@@ -539,25 +548,6 @@ def _slow_reader(gateway: Gateway, room: int = 4096) -> socket.socket:
     return sock
 
 
-_LISTENS = "0A"  # TCP_LISTEN, as /proc/net/tcp has it
-
-
-def _held(root: Path, port: int) -> int:
-    """The descriptors of the gateway on *port*: of files in *root*, and of its clients."""
-    connections = map(str.split, Path("/proc/self/net/tcp").read_text().splitlines())
-    clients = {
-        f"socket:[{inode}]"
-        for _, local, _, state, _, _, _, _, _, inode, *_ in connections
-        if local.endswith(f":{port:04X}") and state != _LISTENS
-    }
-    held = 0
-    for name in os.listdir("/proc/self/fd"):
-        with suppress(FileNotFoundError):
-            target = os.readlink(f"/proc/self/fd/{name}")
-            held += target in clients or target.startswith(f"{root}/")
-    return held
-
-
 @pytest.mark.parametrize(
     ("target", "count", "lines"),
     [
@@ -585,11 +575,14 @@ async def test_a_reader_that_reads_nothing_is_cut_off(
     plant(root, {f"s1/{number:0200}": b"" for number in range(400)})
     changes = {"server": {"idle_timeout": "500ms"}, **resolved_by(resolver)}
     async with running(root, changes) as gateway:
+        await gateway.files()  # what is opened once, and stays
+        await eventually(lambda: not connections(gateway.port))
+        before = held(gateway.port)
         with _slow_reader(gateway) as sock:
             await _send_all(sock, head(target, AUTH, *lines) * count)
             await asyncio.sleep(0.3)
-            assert _held(root, gateway.port)
-            await eventually(lambda: not _held(root, gateway.port), 6)
+            assert held(gateway.port) > before
+            await eventually(lambda: held(gateway.port) <= before, 6)
         assert (await gateway.ask("/livez")).status == 200
 
 
@@ -655,15 +648,18 @@ async def test_to_an_http_1_0_client_a_listing_that_is_cut_off_has_no_clean_end(
 async def test_a_client_that_leaves_frees_the_file(gateway: Gateway, files: Path) -> None:
     with (files / "sparse").open("wb") as file:
         file.truncate(90 << 20)
+    await gateway.file("small")
+    await eventually(lambda: not connections(gateway.port))
+    before = held(gateway.port)
     for line in ("Accept: */*", "Content-Type: application/json", "Want-Repr-Digest: sha-256=1"):
         for _ in range(5):
             with _slow_reader(gateway) as sock:
                 await asyncio.get_running_loop().sock_sendall(
                     sock, head(FILES + "sparse", AUTH, line)
                 )
-                await eventually(lambda: _held(files, gateway.port) > 1)
+                await eventually(lambda: held(gateway.port) > before + 1)
 
-    await eventually(lambda: not _held(files, gateway.port))
+    await eventually(lambda: held(gateway.port) <= before)
 
 
 async def test_forty_downloads_at_once_do_not_mix(gateway: Gateway, files: Path) -> None:

@@ -1,7 +1,6 @@
 """The stream of a session's events, as clients of Server-Sent Events read it."""
 
 import asyncio
-import os
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -21,7 +20,17 @@ from gateway.executors.local.local import Local, LocalConfig
 from gateway.store.store import opened
 from tests import stores
 from tests.e2e.operating import eventually
-from tests.gateways import AUTH, KEY, Gateway, key_entry, plant, running, store_address
+from tests.gateways import (
+    AUTH,
+    KEY,
+    Gateway,
+    connections,
+    held,
+    key_entry,
+    plant,
+    running,
+    store_address,
+)
 from tests.wire import Wire, ask, head
 
 SCOPES = ["files:read", "archives:read", "sessions:read"]
@@ -314,24 +323,19 @@ async def test_readers_that_leave_free_everything(root):
         for wire in wires:
             await wire.__aexit__(None, None, None)
 
-    def held() -> tuple[int, int]:
-        return len(asyncio.all_tasks()), len(os.listdir("/proc/self/fd"))
-
     changes = config(limits={"streams_at_once": 20})
     async with running(root, changes) as gateway, opened(store_address(root)) as store:
         await store.events.append(SessionId("s1"), "test", {"filler": "x" * 10_000_000})
-        tasks, _ = held()
+        tasks = len(asyncio.all_tasks())
         await come_and_leave(gateway)
-        await eventually(lambda: held()[0] <= tasks, 30)
-        before = held()
+        await eventually(lambda: len(asyncio.all_tasks()) <= tasks, 30)
+        await eventually(lambda: not connections(gateway.port))
+        before = held(gateway.port)
         for _ in range(3):
             await come_and_leave(gateway)
 
-            # One that each of the 60 had left would be seen; helpers may be starting meanwhile.
-            await eventually(
-                lambda: held()[0] <= before[0] and held()[1] < before[1] + 30,
-                30,
-            )
+            await eventually(lambda: len(asyncio.all_tasks()) <= tasks, 30)
+            await eventually(lambda: held(gateway.port) <= before, 30)
 
 
 async def test_head_says_what_get_would(gateway):

@@ -47,3 +47,25 @@ async def test_a_spool_that_cannot_be_used_is_told_and_no_reason_to_send_nobody(
 
     assert (before.status, before.json["spool"]) == (200, {"ready": True})
     assert (after.status, after.json["spool"]) == (200, {"ready": False})
+
+
+async def test_an_executor_that_is_silent_is_told_with_its_circuit(tmp_path: Path) -> None:
+    async def silent(request: web.Request) -> web.Response:
+        await asyncio.sleep(60)
+        return web.Response()
+
+    async with serving(routed(web.get("/{any:.*}", silent))) as url:
+        hasty = {"connect": "0.1s", "first_byte": "0.1s", "idle": "0.1s", "total": "0.1s"}
+        changes = {
+            "executors": {"remote": {"type": "gateway", "url": url, "timeout": hasty}},
+            "placement": {"default": {"executor": "remote"}},
+        }
+        async with gateways.running(tmp_path, changes) as gateway:
+            before = (await gateway.ask("/readyz")).json["executors"]["remote"]
+            for _ in range(5):
+                await gateway.file("f")
+            await asyncio.sleep(1.1)  # an answer may be so old
+            after = (await gateway.ask("/readyz")).json["executors"]["remote"]
+
+    assert before == {"ready": False, "reason": "no answer", "circuit": "closed"}
+    assert after == {"ready": False, "reason": "no answer", "circuit": "open"}

@@ -3,7 +3,9 @@
 import asyncio
 import os
 import socket
+import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import quote_from_bytes
 
@@ -474,22 +476,53 @@ def _resident() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
 
 
-async def test_what_the_gateway_may_not_read_is_not_readable(
-    tmp_path: Path, root: Path, resolver: ResolverName
-) -> None:
-    """Row 22: the gateway runs without the capabilities by which root reads everything.
+# As nobody it cannot import from an interpreter below /root: all that it needs is loaded before.
+AS_NOBODY = """
+import os, sys
+import encodings.idna, gateway.server, gateway.systemd, gateway.workers
+from gateway.cli import main
 
-    Not as another user: the interpreter may lie where no other user can start it.
-    """
+main(["check", "--probe", "--config", sys.argv[-1]], standalone_mode=False)
+os.setgroups([]); os.setgid(65534); os.setuid(65534)
+main(sys.argv[4:], prog_name="workspace-gateway")
+"""
+
+
+def powerless(root: Path) -> tuple[str, ...]:
+    """Starts it without the capabilities by which root reads everything."""
+    if os.geteuid() != 0:
+        return ()
+    powers = "-dac_override,-dac_read_search"
+    return (needs.program("setpriv"), f"--bounding-set={powers}", f"--inh-caps={powers}")
+
+
+def nobody(root: Path) -> tuple[str, ...]:
+    """Starts it as another user than that of the files, and lets him as far as *root*."""
+    needs.root()
+    for above in (root, *root.parents):  # pytest's own directories are closed to others
+        if above.stat().st_mode & 0o005 != 0o005:
+            above.chmod(0o755)
+    os.chown(root.parent, 65534, 65534)  # its store is there
+    return (sys.executable, "-c", AS_NOBODY)
+
+
+@pytest.mark.parametrize(
+    ("user", "mode"), [(powerless, 0), (nobody, 0o600)], ids=["powerless", "nobody"]
+)
+async def test_what_the_gateway_may_not_read_is_not_readable(
+    tmp_path: Path,
+    root: Path,
+    resolver: ResolverName,
+    user: Callable[[Path], tuple[str, ...]],
+    mode: int,
+) -> None:
+    """Row 22."""
     plant(root, {f"s1/{name}": SECRET for name in ("closed", "d/inner", "x/inner")})
     plant(root, {"s1/open": b"ok"})
-    (root / "s1/closed").chmod(0)
-    (root / "s1/d").chmod(0)
+    (root / "s1/closed").chmod(mode)
+    (root / "s1/d").chmod(mode)
     (root / "s1/x").chmod(0o444)  # its names may be read, but it may not be entered
-    launcher: tuple[str, ...] = ()
-    if os.geteuid() == 0:
-        powers = "-dac_override,-dac_read_search"
-        launcher = (needs.program("setpriv"), f"--bounding-set={powers}", f"--inh-caps={powers}")
+    launcher = user(root)
 
     with command(tmp_path, root, resolved_by(resolver), launcher=launcher) as process:
         gateway = Gateway(process.port, 0)

@@ -1,19 +1,28 @@
 """Two organisations on one gateway: what each route says of own, foreign and unknown sessions."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from gateway.app import dialects
+from gateway.domain.model import SessionId
+from gateway.domain.records import Session
 from gateway.http.dialects.base import Route
+from gateway.store.base import Store
+from gateway.store.store import opened
 from tests.doubles.packing import Packer, packing_services
 from tests.gateways import Gateway, config_for, plant, running
 from tests.http.asking import ACME, GLOBEX, SESSIONS, created, read, send, with_agents
 from tests.wire import Answer, Wire
+
+pytestmark = pytest.mark.usefixtures("each_store")
 
 MOMENTARY = {"X-Request-ID", "Date"}
 
@@ -45,6 +54,7 @@ ASKED = [
     for (route_method, _), (target, foreign) in OF_A_SESSION.items()
     for method in (("GET", "HEAD") if route_method == "GET" else (route_method,))
 ]
+FILE = "/api/v1/sessions/{}/files/a"
 
 
 @dataclass
@@ -56,9 +66,32 @@ class Scene:
     globex: str
 
 
+@dataclass
+class Registry:
+    """A gateway, and its store as another process has it: for what no route can say."""
+
+    gateway: Gateway
+    store: Store
+
+    async def register(self, session_id: str, org: str, **more: Any) -> None:
+        await self.store.sessions.create(
+            Session(SessionId(session_id), org, datetime.now(UTC), "idle", **more)
+        )
+
+
 @pytest.fixture(params=["strict", "open"])
-async def scene(request: pytest.FixtureRequest, root: Path) -> AsyncIterator[Scene]:
-    changes = with_agents(sessions={"register": request.param})
+def changes(request: pytest.FixtureRequest) -> dict[str, Any]:
+    return with_agents(sessions={"register": request.param})
+
+
+@asynccontextmanager
+async def registering(root: Path, address: str, changes: dict[str, Any]) -> AsyncIterator[Registry]:
+    async with running(root, changes) as gateway, opened(address) as store:
+        yield Registry(gateway, store)
+
+
+@pytest.fixture
+async def scene(root: Path, changes: dict[str, Any]) -> AsyncIterator[Scene]:
     async with running(root, changes) as gateway:
         acme, globex = [await created(gateway, key=key) for key in (ACME, GLOBEX)]
         plant(root, {f"{acme}/a": b"acme's", f"{globex}/a": b"globex's"})
@@ -113,6 +146,109 @@ async def test_a_foreign_session_is_told_from_an_unknown_one_only_where_that_is_
     assert answers["sess_unknown"] == answers["s1"]
     assert (answers[theirs] == answers["s1"]) is (foreign == 404)
     assert answers[theirs][0] == foreign
+
+
+@pytest.mark.parametrize(("method", "target", "foreign"), ASKED)
+async def test_an_external_id_is_one_in_its_own_organisation_only(
+    root: Path, each_store: str, changes: dict[str, Any], method: str, target: str, foreign: int
+) -> None:
+    """Whatever else others call like that: the ids and external ids here cross each other."""
+    plant(root, {"run-1/a": b"acme's", "run-2/a": b"globex's", "task/a": b"globex's"})
+    async with registering(root, each_store, changes) as registry:
+        await registry.register("run-1", "acme", external_id="task")
+        await registry.register("run-2", "globex", external_id="run-1")
+        await registry.register("task", "globex", external_id="their-task")
+        own = {
+            (key, name): await read(registry.gateway, target.format(name), key, method)
+            for key in (ACME, GLOBEX)
+            for name in ("run-1", "task")
+        }
+        theirs = await read(registry.gateway, target.format("their-task"), GLOBEX, method)
+        foreign_id = await read(registry.gateway, target.format("run-2"), ACME, method)
+        foreign_external, unknown = [
+            await read(registry.gateway, target.format(name), ACME, method)
+            for name in ("their-task", "unknown")
+        ]
+        files = [
+            (await read(registry.gateway, FILE.format(name), key)).body
+            for key in (ACME, GLOBEX)
+            for name in ("run-1", "task")
+        ]
+
+    assert {answer.status // 100 for answer in (*own.values(), theirs)} == {2}
+    assert foreign_id.status == foreign
+    assert told(foreign_external) == told(unknown)
+    assert files == [b"acme's"] * 2 + [b"globex's"] * 2
+
+
+@pytest.mark.parametrize(("method", "target", "foreign"), ASKED)
+async def test_a_deleted_session_is_unknown_to_everybody(
+    root: Path, each_store: str, changes: dict[str, Any], method: str, target: str, foreign: int
+) -> None:
+    """By its id, its external id and the name of its workspace, whose files are still there."""
+    plant(root, {"gone/a": b"globex's", "w42/a": b"globex's"})
+    async with registering(root, each_store, changes) as registry:
+        await registry.register("gone", "globex", external_id="task")
+        await registry.register("run-7", "globex", workspace="w42")
+        for session in ("gone", "run-7"):
+            await registry.store.sessions.delete(SessionId(session))
+        answers = [
+            await read(registry.gateway, target.format(name), key, method)
+            for key in (ACME, GLOBEX)
+            for name in ("gone", "run-7", "w42")
+        ]
+        by_external_id, unknown = [
+            await read(registry.gateway, target.format(name), GLOBEX, method)
+            for name in ("task", "unknown")
+        ]
+
+    assert {answer.status for answer in answers} == {404}
+    assert told(by_external_id) == told(unknown)
+    if method != "PUT":  # which makes a directory for an unknown one, where that is open
+        assert [told(answer) for answer in answers] == [told(unknown)] * len(answers)
+
+
+async def test_a_deleted_session_stops_within_a_second_until_it_is_registered_again(
+    root: Path, each_store: str, changes: dict[str, Any]
+) -> None:
+    plant(root, {"gone/a": b"globex's"})
+    async with registering(root, each_store, changes) as registry:
+
+        async def statuses() -> list[int]:
+            return [
+                (await read(registry.gateway, FILE.format("gone"), key)).status
+                for key in (ACME, GLOBEX)
+            ]
+
+        await registry.register("gone", "globex")
+        before = await statuses()
+        await registry.store.sessions.delete(SessionId("gone"))
+        await asyncio.sleep(1)
+        after = await statuses()
+        await registry.register("gone", "globex")
+        again = await statuses()
+
+    assert (before, after, again) == ([404, 200], [404, 404], [404, 200])
+
+
+async def test_a_workspace_is_not_to_be_had_by_the_name_of_its_directory(
+    root: Path, each_store: str, changes: dict[str, Any]
+) -> None:
+    plant(root, {"w42/a": b"globex's"})
+    async with registering(root, each_store, changes) as registry:
+        await registry.register("run-7", "globex", workspace="w42")
+        answers = {
+            (key, name): (await read(registry.gateway, FILE.format(name), key)).status
+            for key in (ACME, GLOBEX)
+            for name in ("run-7", "w42")
+        }
+
+    assert answers == {
+        (ACME, "run-7"): 404,
+        (ACME, "w42"): 404,
+        (GLOBEX, "run-7"): 200,
+        (GLOBEX, "w42"): 404,
+    }
 
 
 async def test_nobody_follows_what_happens_to_anothers_session(scene: Scene) -> None:

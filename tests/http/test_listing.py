@@ -193,11 +193,11 @@ async def test_a_pattern_never_takes_long(gateway: Gateway, root: Path) -> None:
     plant(root, {f"s1/{'a' * 250}{n}": b"" for n in range(200)})
     stars = quote("*a" * 200 + "b")
 
-    began = time.perf_counter()
+    began = time.process_time()
     answer = await gateway.files(f"glob={stars}&exclude={stars}&exclude={quote('**/' * 200 + 'b')}")
 
     assert answer.status in (200, 400)
-    assert time.perf_counter() - began < 2
+    assert time.process_time() - began < 2
 
 
 @pytest.mark.parametrize("limit", [1, 2, 5, 11, 12, 13])

@@ -1,11 +1,8 @@
 """Whatever bytes a path is made of, a download gives a file of the workspace or a refusal."""
 
-import ctypes
-import errno
 import os
 import random
 import socket
-import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import cast
@@ -16,6 +13,7 @@ from hypothesis import strategies as st
 
 from tests.conftest import ResolverName
 from tests.gateways import AUTH, Gateway, plant, threaded
+from tests.kernel import content_beneath
 
 SECRET = b"SECRET-CANARY"
 _NAMES = [
@@ -37,28 +35,6 @@ def _tree(root: Path) -> Path:
     plant(root, {"s2/secret": SECRET, "s2/a": SECRET, "secret": SECRET})
     os.mkfifo(root / "s1/fifo")
     return root
-
-
-class _OpenHow(ctypes.Structure):
-    _fields_ = (("flags", ctypes.c_uint64), ("mode", ctypes.c_uint64), ("resolve", ctypes.c_uint64))
-
-
-_syscall = ctypes.CDLL(None, use_errno=True).syscall
-_BENEATH_NO_MAGIC = 0x08 | 0x02
-
-
-def _reference(top: int, path: bytes) -> bytes | None:
-    """The regular file at *path* below *top*; the kernel's own judgement, without ours."""
-    how = _OpenHow(os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC, 0, _BENEATH_NO_MAGIC)
-    fd = _syscall(437, top, ctypes.c_char_p(path), ctypes.byref(how), ctypes.sizeof(how))
-    if fd < 0:
-        if ctypes.get_errno() == errno.ENOSYS:
-            pytest.skip("the reference needs openat2")
-        return None
-    try:
-        return os.read(fd, 1 << 16) if stat.S_ISREG(os.fstat(fd).st_mode) else None
-    finally:
-        os.close(fd)
 
 
 def _name_meant(raw: bytes) -> bytes:
@@ -133,12 +109,12 @@ def test_a_path_names_one_file_of_the_workspace_or_none(
         assert body.startswith(b'{"error":"')
         # A refusal of what is plainly there would be wrong, too.
         if path.isascii() and not {b"", b".", b".."} & set(path.replace(b"\\", b"/").split(b"/")):
-            assert b"\0" in path or _reference(top, path) is None
+            assert b"\0" in path or content_beneath(top, path) is None
         return
     assert b"\0" not in path
     assert not path.startswith(b"/")
     assert b".." not in path.replace(b"\\", b"/").split(b"/")
-    assert body == _reference(top, _name_meant(path))
+    assert body == content_beneath(top, _name_meant(path))
 
 
 def _get(port: int, raw: bytes) -> tuple[int, bytes]:

@@ -27,13 +27,19 @@ async def reaching(
         (tmp_path / "token").write_text(token)
         secret = Secret(file=str(tmp_path / "token"))
     config = HttpProfileConfig(
-        type="http_profile", profile=profile, url=url, token=secret, root=root
+        type="http_profile",
+        profile=profile,
+        url=url,
+        token=secret,
+        shared="{workspace}" in root,
+        root=root,
     )
     async with HttpProfile.running("http_profile", config) as executor:
         yield Rig(executor, "s1", partial(plant, workspaces / "s1"))
 
 
 def below(tmp_path: Path) -> str:
+    """The root on a server that has this host's files, and so all workspaces."""
     return f"{tmp_path}/workspaces/{{workspace}}"
 
 

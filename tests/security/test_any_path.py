@@ -1,8 +1,6 @@
 """For any bytes as a path: a file is opened only if the kernel, asked independently, opens it."""
 
-import ctypes
 import os
-import struct
 
 import pytest
 from hypothesis import example, given, settings
@@ -14,6 +12,7 @@ from gateway.executors.local.opening import Opener
 from gateway.executors.local.root import Root
 from gateway.system.pool import Pool
 from gateway.system.resolver import choose
+from tests.kernel import content_beneath
 from tests.unit.executors.local.rig import OUTSIDE, RESOLVERS, Place
 
 LINKS = {
@@ -32,20 +31,6 @@ PATHS = st.one_of(
     st.lists(st.sampled_from(NAMES), max_size=5).map(b"/".join),
     st.binary(max_size=20),
 )
-
-
-def reference(session: int, raw: bytes) -> bytes | None:
-    """The bytes of the regular file at *raw* for Linux' own openat2, or None."""
-    how = struct.pack("QQQ", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC, 0, 0x01 | 0x02 | 0x08)
-    fd = ctypes.CDLL(None).syscall(437, session, raw, how, len(how))
-    if fd < 0:
-        return None
-    try:
-        return os.read(fd, 100) if os.path.isfile(f"/proc/self/fd/{fd}") else None
-    except OSError:
-        return None
-    finally:
-        os.close(fd)
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +82,7 @@ def test_what_is_opened_is_what_the_kernel_finds_inside(tree: Place, raw: bytes)
     if path.raw != plain:
         return  # an escaped byte: the file's name is another than the one asked for
     session = os.open(tree.session, os.O_PATH)
-    expected = reference(session, plain)
+    expected = content_beneath(session, plain)
     os.close(session)
 
     for resolver in RESOLVERS:

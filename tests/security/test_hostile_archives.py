@@ -4,6 +4,7 @@ import asyncio
 import io
 import os
 import socket
+import statistics
 import subprocess
 import tarfile
 import time
@@ -64,7 +65,7 @@ async def test_links_that_leave_and_special_files_are_left_out(
         since = time.monotonic()
         answer = await gateway.ask(ARCHIVE)
 
-        assert time.monotonic() - since < 5  # a FIFO would be waited for for ever
+        assert time.monotonic() - since < 1
         told = await gateway.ask(ARCHIVE + "?manifest=true")
     assert names_in(answer) == ["inside", "kept"]
     assert answer.header("X-Archive-Skipped") == "6"
@@ -85,11 +86,14 @@ async def test_fifos_keep_nobody_waiting(
         asking = asyncio.gather(
             *(ask(process.port, f"{ARCHIVE}?exclude={n}", AUTH) for n in range(50))
         )
+        took_s = []
         while not asking.done():
             since = time.monotonic()
             assert (await ask(process.port, "/livez")).status == 200
-            assert time.monotonic() - since < 2
+            took_s.append(time.monotonic() - since)
 
+        assert statistics.median(took_s) < 0.2
+        assert max(took_s) < 2
         for answer in await asking:
             assert names_in(answer) == ["kept"]
             assert answer.header("X-Archive-Skipped") == "20"

@@ -25,7 +25,7 @@ from tests.unit.executors.local.rig import OUTSIDE, RESOLVERS, Place, listed, ou
 from tests.wire import Wire
 
 OPENS = 20_000
-REQUESTS, CLIENTS = 10_000, 4  # for each resolver
+REQUESTS, CLIENTS = 20_000, 4
 LARGE = 300_000  # beyond what is sent in one go
 WALKS = 100
 ARCHIVES = 200

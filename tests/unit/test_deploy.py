@@ -19,7 +19,7 @@ from gateway.cli.config_file import ExecutorModels
 from gateway.config.load import load
 from gateway.config.model import Spool, Store
 from gateway.config.store_url import sqlite_file
-from gateway.http.health import _PROBE_DEADLINE_S
+from gateway.executors.guarded import PROBE_S
 from gateway.listeners import parse_address
 from tests import needs
 from tests.gateways import threaded
@@ -86,6 +86,14 @@ def test_a_pod_is_hardened_and_probed(document: dict[str, Any]) -> None:
         assert "memory" in container["resources"]["limits"]
         writable = [m["mountPath"] for m in container["volumeMounts"] if not m.get("readOnly")]
         assert writable == ["/tmp", CACHE]
+
+
+@pytest.mark.parametrize("document", PODS)
+def test_no_container_is_in_roots_group(document: dict[str, Any]) -> None:
+    """As it would be with a user for whom neither the pod nor the image names a group."""
+    pod = pod_spec(document)
+    for container in pod["containers"]:
+        assert (pod["securityContext"] | container["securityContext"])["runAsGroup"] > 0
 
 
 def test_a_sidecar_may_read_its_token_and_not_everybody_may() -> None:
@@ -338,8 +346,8 @@ def test_an_executor_that_does_not_answer_takes_no_gateway_away() -> None:
     (container,) = containers(deployment)
 
     timeout, interval = (int(check[name].removesuffix("s")) for name in ("timeout", "interval"))
-    assert _PROBE_DEADLINE_S < timeout < interval
-    assert container["readinessProbe"]["timeoutSeconds"] > _PROBE_DEADLINE_S
+    assert PROBE_S < timeout < interval
+    assert container["readinessProbe"]["timeoutSeconds"] > PROBE_S
 
 
 def test_traefik_neither_rewrites_nor_buffers() -> None:

@@ -151,9 +151,14 @@ class RestEngine:
             raise Unreachable("the executor cannot be reached") from exc
         except (aiohttp.ClientConnectionError, OSError) as exc:
             # Not unreachable: the request may be what brought the backend down.
-            raise Unavailable("the executor hung up") from exc
+            raise Unavailable("the executor hung up") from _for_logs(exc)
         except (aiohttp.ClientError, ValueError) as exc:
-            raise ProtocolFault("the executor's answer is malformed") from exc
+            raise ProtocolFault("the executor's answer is malformed") from _for_logs(exc)
+
+
+def _for_logs(exc: Exception) -> Exception:
+    # aiohttp's own have the request's headers in them, and so the credential, or all of the answer.
+    return exc if isinstance(exc, OSError) else ValueError(type(exc).__name__)
 
 
 def refusal(status: int) -> GatewayError:

@@ -9,51 +9,30 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from importlib.resources import files
-from itertools import pairwise
 from typing import Annotated
 
 import orjson
-from pydantic import ConfigDict, FailFast, Field, TypeAdapter, with_config
+from pydantic import ConfigDict, Field, TypeAdapter, with_config
 
 from gateway.domain.errors import (
     GatewayError,
     NotADirectory,
     NotAFile,
     PathNotFound,
-    ProtocolFault,
     Unavailable,
-    WorkspaceGone,
 )
-from gateway.domain.model import Entry, Kind
 from gateway.domain.paths import WorkspacePath
 from gateway.executors.engines.reply import Reply
 from gateway.executors.engines.rest import Ask, RestEngine
-from gateway.executors.firecracker.names import checked_name, encoded, spelled
+from gateway.executors.firecracker.names import encoded, spelled
 from gateway.executors.firecracker.pages import MOST_ENTRIES, Page, parse, seen_from
-from gateway.executors.firecracker.verdicts import GONE, NO_DIRECTORY, NOT_FOUND, verdict
+from gateway.executors.firecracker.verdicts import NO_DIRECTORY, NOT_FOUND, verdict
 
-_MADE_WITH_EXT4 = b"lost+found"
 _MOST_OUTPUT = 8 * 1024 * 1024  # bytes of JSON around what the guest script writes
 _PAGE_BYTES = 4 * 1024 * 1024
 _PAGE_SECONDS = 2.5  # of the 5 s; starting Python and the way back need theirs
 _TIMEOUT_S = 30
 _STRICT = with_config(ConfigDict(strict=True))
-
-
-@_STRICT
-@dataclass(frozen=True, slots=True)
-class _File:
-    name: str
-    is_dir: bool
-    size_bytes: Annotated[int, Field(ge=0, lt=2**63)]
-
-
-@_STRICT
-@dataclass(frozen=True, slots=True)
-class _Listing:
-    success: bool
-    # A hostile listing can be wrong millions of times, and every error is an object.
-    files: Annotated[list[_File], FailFast()]
 
 
 @_STRICT
@@ -73,7 +52,6 @@ class PoolHealth:
     max_count: Annotated[int, Field(ge=0, lt=2**31)]
 
 
-_LISTING = TypeAdapter(_Listing)
 _OUTPUT = TypeAdapter(_Output)
 _HEALTH = TypeAdapter(PoolHealth)
 
@@ -90,30 +68,6 @@ class Calls:
         """What the executor says of itself; raise an `Outage` if it does not."""
         async with self._engine.ask(Ask("GET", "/health")) as reply:
             return await reply.json(_HEALTH, 64 * 1024)
-
-    async def children(self, workspace: str, path: WorkspacePath) -> Sequence[Entry]:
-        """What lies directly in the directory *path*; raises what `Executor.walk` raises.
-
-        An empty workspace cannot be told from one that never was, for the executor makes an empty
-        file system for every session it is asked about: `WorkspaceGone`.
-        """
-        body = {**self._place(workspace), "path": spelled(path) or None}
-        try:
-            async with self._engine.ask(
-                Ask("POST", "/workspace/list", body=body), refusals={404: _missing}
-            ) as reply:
-                listing = await reply.json(_LISTING)
-            if not listing.success:
-                raise ProtocolFault("the executor's answer contradicts itself")
-        except PathNotFound:
-            found = await self.look(workspace, path)
-            if found == "directory":
-                raise Unavailable("the directory changed while it was looked for") from None
-            raise verdict(found, NotADirectory(NO_DIRECTORY)) from None
-        entries = await self._engine.parsed(_entries, path, listing.files)
-        if not entries and not path.parts:
-            raise WorkspaceGone(GONE)
-        return entries
 
     @asynccontextmanager
     async def content(self, workspace: str, path: WorkspacePath) -> AsyncIterator[Reply]:
@@ -136,7 +90,8 @@ class Calls:
     ) -> Page:
         """What lies up to *depth* levels below *path* and behind *after*, or a first part of it.
 
-        Raises what `Executor.walk` raises.
+        Raises what `Executor.walk` raises. The executor's own `/workspace/list` runs a program in a
+        machine as well, but tells no times, and fails for one name that is not UTF-8.
         """
         spelled(path)
         output = await self._run(
@@ -197,21 +152,3 @@ class Calls:
 def _missing() -> GatewayError:
     """What 404 says: nothing there, or something of the wrong kind, or no such workspace."""
     return PathNotFound(NOT_FOUND)
-
-
-def _entries(directory: WorkspacePath, listed: Sequence[_File]) -> Sequence[Entry]:
-    """The children in order; raise `ProtocolFault` if they cannot be a directory's."""
-    entries = sorted((_entry(directory, file) for file in listed), key=lambda e: e.path.parts)
-    if any(one.path == next_.path for one, next_ in pairwise(entries)):
-        raise ProtocolFault("the executor lists a name twice")
-    if directory.parts:
-        return entries
-    return [entry for entry in entries if entry.path.parts != (_MADE_WITH_EXT4,)]
-
-
-def _entry(directory: WorkspacePath, file: _File) -> Entry:
-    # `path` is not believed: it lacks every `/workspace/`, also one of the agent's own.
-    path = directory.child(checked_name(file.name.encode()))
-    if file.is_dir:
-        return Entry(path, Kind.DIRECTORY, 0, None, 0)
-    return Entry(path, Kind.FILE, file.size_bytes, None, 0)

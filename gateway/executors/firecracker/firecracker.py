@@ -10,10 +10,15 @@ from pydantic_core import PydanticCustomError
 
 from gateway.config.model import ExecutorConfig, Timeouts
 from gateway.config.units import Size
-from gateway.domain.errors import GatewayError, ProtocolFault, StreamBroken, TooLarge, Unsupported
+from gateway.domain.errors import (
+    FileTooLarge,
+    GatewayError,
+    ProtocolFault,
+    StreamBroken,
+    Unsupported,
+)
 from gateway.domain.model import Entry, Kind
 from gateway.domain.paths import WorkspacePath
-from gateway.domain.sizes import size_text
 from gateway.executors.base import (
     Archives,
     Capabilities,
@@ -28,7 +33,6 @@ from gateway.executors.engines.rest import RestEngine
 from gateway.executors.engines.spooled import Room, Spool, SpooledFile
 from gateway.executors.engines.tar_stream import TarStream
 from gateway.executors.engines.tar_tree import Place
-from gateway.executors.engines.walking import DirectoryWalk
 from gateway.executors.firecracker.calls import Calls
 from gateway.executors.firecracker.envelope import Envelope
 from gateway.executors.firecracker.packing import Noting, tar_in
@@ -83,7 +87,6 @@ class Firecracker(Plugin):
         versions=False,
         raw_names=False,
         double_dots=False,
-        isolates=False,
         links=Links.HIDDEN,
         proof=Proof.BOUNDARY,
         per_workspace=1,
@@ -133,7 +136,7 @@ class Firecracker(Plugin):
     async def _take(self, reply: Reply, spool: Spool) -> None:
         if reply.content_type != "application/json":
             raise ProtocolFault("the executor's answer is not JSON")
-        excess = TooLarge(f"file exceeds maximum size limit ({size_text(self._most)})")
+        excess = FileTooLarge(self._most)
         envelope = Envelope("content", self._most, excess)
         envelope.expect(reply.length)
         try:
@@ -154,21 +157,10 @@ class Firecracker(Plugin):
         after: WorkspacePath | None = None,
         selection: Selection | None = None,
     ) -> AsyncIterator[Walk]:
-        """Begin to list what lies below *path*: a directory by a call, a tree by one for a page."""
-        if depth > 1:
-            ask = partial(self._calls.page, workspace, path, depth)
-            behind = None if after is None else past_excluded(path, after, selection)
-            yield TreeWalk(self.name, path, await ask(behind), ask, selection)
-            return
-        yield DirectoryWalk(
-            self.name,
-            path,
-            await self._calls.children(workspace, path),
-            partial(self._calls.children, workspace),
-            depth=depth,
-            after=after,
-            selection=selection,
-        )
+        """Begin to list what lies below *path*, by one call for a page."""
+        ask = partial(self._calls.page, workspace, path, depth)
+        behind = None if after is None else past_excluded(path, after, selection)
+        yield TreeWalk(self.name, path, await ask(behind), ask, selection)
 
     @asynccontextmanager
     async def archive(self, workspace: str, packed: Packed) -> AsyncIterator[Members]:

@@ -29,6 +29,7 @@ from gateway.executors.streams import EVERYTHING, ArchiveStream, Packed
 
 _NUMBER = re.compile("[0-9]{1,18}")
 _BEHIND = re.compile(r"bytes \*/([0-9]{1,18})")
+_MOST = 10**18  # bytes: more than any archive has
 
 
 class GatewayArchive(ArchiveStream):
@@ -72,7 +73,7 @@ class GatewayArchive(ArchiveStream):
         first, count = (
             (self._packed.wanted.first, self._packed.wanted.count) if whole else (0, None)
         )
-        await self._begin({**(span(first, count) if whole else {}), **self._same()}, first)
+        await self._begin({**(_span(first, count) if whole else {}), **self._same()}, first)
         if whole and self.entry.size is None:
             raise strange("Content-Length")
 
@@ -94,7 +95,7 @@ class GatewayArchive(ArchiveStream):
         self._stream, self.entry = stream, body.entry
 
     def _later(self, first: int, count: int | None) -> AbstractAsyncContextManager[Body]:
-        return self._part({**span(first, count), **self._same()}, first)
+        return self._part({**_span(first, count), **self._same()}, first)
 
     def _same(self) -> Mapping[str, str]:
         return {"If-Match": f'"{self.entry.version}"'}
@@ -135,6 +136,11 @@ class GatewayArchive(ArchiveStream):
         bounds = self._packed.bounds
         if (self.entries or 0) > bounds.entries or (self.uncompressed or 0) > bounds.bytes:
             raise TooLarge("archive exceeds maximum size or number of entries")
+
+
+def _span(first: int, count: int | None) -> Mapping[str, str]:
+    # From 0 with an end: without one the answer is the whole, before its length is known.
+    return span(first, _MOST if (first, count) == (0, None) else count)
 
 
 def _query(packing: Packing) -> Sequence[tuple[str, str]]:

@@ -1,11 +1,14 @@
 """What another gateway's error answers mean here; its own words are never passed on."""
 
+import re
 from collections.abc import Callable, Mapping
 from functools import partial
 
 from gateway.domain.errors import (
     AlreadyExists,
     ArchiveFailed,
+    Busy,
+    FileTooLarge,
     GatewayError,
     NotADirectory,
     NotAFile,
@@ -22,13 +25,17 @@ from gateway.executors.engines.reply import Reply
 from gateway.executors.engines.rest import refusal as unknown
 
 VERDICT_HEADER = "X-Workspace-Verdict"
+LIMIT_HEADER = "X-Workspace-Limit"
 
 _LONGEST_BODY = 64 * 1024  # bytes; read so that the connection can be used again
-
 
 _CHANGED = "the archive could not be made: the workspace changed"
 
 _RETRY_AFTER_S = 5
+
+_BYTES = re.compile("[0-9]{1,18}")
+
+_FILE_TOO_LARGE = partial(TooLarge, "file exceeds maximum size limit of its executor")
 
 Refusals = Mapping[tuple[int, str], Callable[[], GatewayError]]
 """By status and verdict; any other pair is no answer that a gateway gives."""
@@ -44,7 +51,8 @@ REFUSALS: Refusals = {
     (404, "session_not_found"): partial(WorkspaceGone, "session not found"),
     (409, "already_exists"): partial(AlreadyExists, "session: its executor has no place for it"),
     (412, "precondition_failed"): partial(ProtocolFault, "the file changed while it was read"),
-    (413, "too_large"): partial(TooLarge, "file exceeds maximum size limit of its executor"),
+    (413, "too_large"): _FILE_TOO_LARGE,
+    (503, "busy"): partial(Busy, "the executor has too much to do"),
 }
 
 ARCHIVE_REFUSALS: Refusals = {
@@ -70,4 +78,7 @@ async def refusal(reply: Reply, refusals: Refusals) -> GatewayError:
         error.__cause__ = ValueError(f"status {reply.status}, verdict {verdict[:40]!a}")
         return error
     await reply.body(_LONGEST_BODY)
+    limit = reply.headers.get(LIMIT_HEADER, "")
+    if known is _FILE_TOO_LARGE and _BYTES.fullmatch(limit):
+        return FileTooLarge(int(limit))
     return known()

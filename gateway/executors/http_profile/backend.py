@@ -15,7 +15,7 @@ from gateway.domain.errors import (
     NotADirectory,
     PathNotFound,
     ProtocolFault,
-    Unavailable,
+    Unreachable,
     Unsupported,
     WorkspaceGone,
 )
@@ -198,14 +198,14 @@ class Backend:
         async with AsyncExitStack() as stack:
             try:
                 reply = await stack.enter_async_context(self._engine.ask(ask, _ANY_STATUS))
-            except Unavailable as exc:
+            except Unreachable as exc:
                 if self._own_host and _nobody_knows_the_host(exc):
                     raise WorkspaceGone("the executor does not have the workspace") from exc
                 raise
             yield reply
 
 
-def _nobody_knows_the_host(exc: Unavailable) -> bool:
+def _nobody_knows_the_host(exc: Unreachable) -> bool:
     cause = exc.__cause__
     return isinstance(cause, aiohttp.ClientConnectorDNSError) and cause.errno in _NO_SUCH_HOST
 

@@ -5,7 +5,7 @@ import re
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, model_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 from yarl import URL
 
@@ -60,14 +60,34 @@ class HttpProfileConfig(RemoteConfig):
     """The backend that *profile* describes, at *url*.
 
     *root* is where its sandboxes have their workspace. Both may hold `{workspace}`: each workspace
-    then has a server, or a directory, of its own. What lies in tars that the backend sends takes
-    *spool* bytes on the disk, and not more.
+    then has a server, or a directory, of its own. Directories alone keep nothing apart, since the
+    backends follow links: *shared* says that all workspaces of the one server may see each other.
+    What lies in tars that the backend sends takes *spool* bytes on the disk, and not more.
     """
 
     url: Annotated[str, AfterValidator(_url)]
     profile: Annotated[str, AfterValidator(_profile)]
-    root: Annotated[str, AfterValidator(_root)] = "/workspace"
+    shared: bool = False
+    root: Annotated[str, AfterValidator(_root)] = Field(default="/workspace", validate_default=True)
     spool: Size = 4 * 1024**3
+
+    @field_validator("root")
+    @classmethod
+    def _is_apart(cls, root: str, before: ValidationInfo) -> str:
+        if not {"url", "shared"} <= before.data.keys():
+            return root  # what is wrong with those has been said
+        in_one = _WORKSPACE in root and _WORKSPACE not in before.data["url"]
+        if in_one and not before.data["shared"]:
+            hint = (
+                "cannot hold {workspace} while `url` does not: one server for several workspaces "
+                "follows a link from one into another; give each a server of its own, with "
+                "{workspace} in `url`, or set `shared: true` if all of them trust each other"
+            )
+            raise PydanticCustomError("root", hint)
+        if before.data["shared"] and not in_one:
+            hint = "must hold {workspace}, and `url` must not, for `shared: true` to mean anything"
+            raise PydanticCustomError("root", hint)
+        return root
 
     @model_validator(mode="after")
     def _fits_the_profile(self) -> "HttpProfileConfig":
@@ -87,12 +107,16 @@ class HttpProfileConfig(RemoteConfig):
         """Whether each workspace has a server of its own."""
         return _WORKSPACE in self.url
 
+    @property
+    def has_own_hosts(self) -> bool:
+        """Whether that server has a host or port of its own."""
+        return _WORKSPACE in urlsplit(self.url).netloc
+
     def base(self, workspace: str) -> URL:
         """Where the server of *workspace* is; raise `WorkspaceGone` if it can have none."""
-        authority = urlsplit(self.url).netloc
-        if _WORKSPACE in authority:
+        if self.has_own_hosts:
             # Host names are the same in capitals: without this, two workspaces would share one.
-            host = authority.replace(_WORKSPACE, workspace).partition(":")[0]
+            host = urlsplit(self.url).netloc.replace(_WORKSPACE, workspace).partition(":")[0]
             if len(host) > 253 or not all(map(_LABEL.fullmatch, host.split("."))):
                 raise WorkspaceGone("no host can have the name of this workspace")
         return URL(self.url.replace(_WORKSPACE, workspace), encoded=True)

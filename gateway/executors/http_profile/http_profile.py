@@ -65,6 +65,7 @@ class HttpProfile(Plugin):
             links=Links.HIDDEN,
             proof=declared.proof,
             isolates=declared.isolates,
+            own_backends=config.has_own_hosts,
             archives=_archives(profile),
         )
 
@@ -156,10 +157,10 @@ class HttpProfile(Plugin):
             yield await stream.members(self.name)
 
     def _workspace(self, workspace: str) -> Workspace:
-        many = self._config.has_many_backends
+        many, own_host = self._config.has_many_backends, self._config.has_own_hosts
         engine = self._engine.at(self._config.base(workspace)) if many else self._engine
         root = self._config.directory(workspace)
-        return Workspace(Backend(self._profile, engine, workspace, root, own_host=many))
+        return Workspace(Backend(self._profile, engine, workspace, root, own_host=own_host))
 
 
 def _archives(profile: Profile) -> Archives:

@@ -31,8 +31,6 @@ _FILES = "/api/v1/sessions/{session_id}/files"
 _FIRST_SECOND = -62_135_596_800  # 0001-01-01T00:00:00Z
 _LAST_SECOND = 253_402_300_799  # 9999-12-31T23:59:59Z
 
-_MOST_ASKED = 256
-
 # A small directory that has not changed is listed with the same object again.
 _texts: WeakKeyDictionary[Rows, bytes] = WeakKeyDictionary()
 
@@ -44,8 +42,7 @@ class Shannon(Dialect):
 
     def __init__(self, workspaces: Workspaces) -> None:
         self._workspaces = workspaces
-        # The same few queries come again and again; most often none at all.
-        self._asked = functools.lru_cache(_MOST_ASKED)(self._parse_listing)
+        self._plain = self._parse_listing("")
 
     def routes(self) -> Sequence[Route]:
         """The listing and the download."""
@@ -61,7 +58,8 @@ class Shannon(Dialect):
     async def list_files(self, request: web.BaseRequest, principal: Principal) -> Response:
         """`GET …/files`: the entries of a directory, or all that is below it."""
         session_id = session_id_parameter(request)
-        wanted, detail = self._asked(request.rel_url.raw_query_string)
+        raw_query = request.rel_url.raw_query_string
+        wanted, detail = self._parse_listing(raw_query) if raw_query else self._plain
         form: Form = ListingForm(session_id, wanted.path, detail=detail)
         if shannon_sdk.asks(request):
             form = shannon_sdk.ListingForm()

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.benchmarks.corpus import Corpus
-from tests.benchmarks.processes import HOST, Missing, Server, free_port, serving
+from tests.benchmarks.processes import HOST, Missing, Server, serving
+from tests.ports import free_port
 
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parents[2]
@@ -71,16 +72,29 @@ def nginx(bench: Bench) -> Iterator[Server]:
 
 @contextlib.contextmanager
 def starlette(bench: Bench) -> Iterator[Server]:
-    """Serve with Starlette under uvicorn."""
+    """Serve with Starlette under uvicorn, and read directories in the event loop."""
+    with _starlette(bench, "starlette", "app") as server:
+        yield server
+
+
+@contextlib.contextmanager
+def starlette_threads(bench: Bench) -> Iterator[Server]:
+    """Serve with Starlette under uvicorn, and read directories in its threads."""
+    with _starlette(bench, "starlette-threads", "threaded") as server:
+        yield server
+
+
+@contextlib.contextmanager
+def _starlette(bench: Bench, name: str, app: str) -> Iterator[Server]:
     require("starlette", "uvicorn", "uvloop", "httptools")
     port = free_port()
-    command = [sys.executable, "-m", "uvicorn", "starlette_app:app", "--app-dir", str(HERE)]
+    command = [sys.executable, "-m", "uvicorn", f"starlette_app:{app}", "--app-dir", str(HERE)]
     command += ["--host", HOST, "--port", str(port), "--workers", str(WORKERS)]
     command += ["--loop", "uvloop", "--http", "httptools", "--no-access-log"]
     command += ["--log-level", "warning"]
     env = {"BENCH_ROOT": str(bench.corpus.root), "BENCH_SHA256": DIGEST}
-    log = bench.log("starlette")
-    with serving("starlette", command, port=port, log=log, env=env) as server:
+    log = bench.log(name)
+    with serving(name, command, port=port, log=log, env=env) as server:
         yield server
 
 

@@ -1,6 +1,14 @@
 """The peers by the names that the rows and the table call them."""
 
-from tests.benchmarks.peers import Peer, fileresponse, gateway, go, nginx, starlette
+from tests.benchmarks.peers import (
+    Peer,
+    fileresponse,
+    gateway,
+    go,
+    nginx,
+    starlette,
+    starlette_threads,
+)
 from tests.benchmarks.peers.archivers import ARCHIVERS
 from tests.benchmarks.peers.offload import gateway_offload
 from tests.benchmarks.peers.proxied import (
@@ -19,6 +27,7 @@ PEERS: dict[str, Peer] = ARCHIVERS | {
         go,
         nginx,
         starlette,
+        starlette_threads,
         fileresponse,
         gateway_proxied,
         nginx_proxied,

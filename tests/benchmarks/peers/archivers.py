@@ -8,7 +8,8 @@ import tempfile
 from collections.abc import Iterator
 
 from tests.benchmarks.peers import HERE, Bench, Peer, gateway_with, local, require
-from tests.benchmarks.processes import HOST, Missing, Server, free_port, serving
+from tests.benchmarks.processes import HOST, Missing, Server, serving
+from tests.ports import free_port
 
 # More than the rows have under way, and room for what one of them makes.
 _AT_ONCE, _SPOOL_BYTES = 64, 3 << 30

@@ -17,8 +17,9 @@ from tests.benchmarks.peers import (
     local,
     nginx_command,
 )
-from tests.benchmarks.processes import Server, free_port, running, serving
+from tests.benchmarks.processes import Server, running, serving
 from tests.benchmarks.raw import Reader
+from tests.ports import free_port
 
 _DEPLOY = REPOSITORY / "deploy" / "nginx"
 _LOGGED_WITHIN_S = 5.0

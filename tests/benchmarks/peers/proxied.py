@@ -15,7 +15,8 @@ from tests.benchmarks.peers import (
     nginx_command,
     site,
 )
-from tests.benchmarks.processes import HOST, Address, Server, free_port, running, serving
+from tests.benchmarks.processes import HOST, Address, Server, running, serving
+from tests.ports import free_port
 
 
 @contextlib.contextmanager

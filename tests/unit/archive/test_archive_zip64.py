@@ -66,7 +66,7 @@ async def test_there_may_be_more_than_65535_members(
 async def test_a_member_and_an_archive_may_be_larger_than_4_gib(
     tmp_path: Path, helpers: Helpers, memory: int
 ) -> None:
-    """Both with and without compression, and what lies behind them is found."""
+    """What lies behind them is found."""
     size = 4 * GIB + 5
     os.pwrite(memory, b"end", size - 3)
     members = [file_of(b"large", size), file_of(b"small", 5)]

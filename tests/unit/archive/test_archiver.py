@@ -205,6 +205,7 @@ async def test_a_length_is_told_without_making_anything(
         assert await archiver.length(plan) is None
     _, data = await obtained(archiver, plan, source)
     assert await archiver.length(plan) == len(data)
+    assert await settled(directory) == [plan.key]
     shutil.rmtree(directory)
     directory.write_bytes(b"a file")
     assert await archiver.length(plan) is None
@@ -272,6 +273,23 @@ async def test_a_directory_that_goes_while_an_archive_is_made_breaks_nothing_els
     assert (await obtained(archiver, plan, source))[0] == "bypass"
 
 
+async def test_what_takes_too_long_is_given_up(directory: Path) -> None:
+    source = Fetched(TREE, pause_s=0.05)
+    running = Archiver.running(str(directory), BUDGET, processes=1, most_builds=1, longest_s=0.3)
+    async with running as archiver, AsyncExitStack() as owner:
+        found = await archiver.obtain(await plan_by(archiver, source), source, owner)
+        assert found.build is not None
+        async with found.made as made:
+            assert isinstance(made, Spooled)
+            with pytest.raises(StreamBroken):
+                await made.completed()
+            with pytest.raises(TimeoutError):
+                await found.build
+
+    assert names(directory) == []
+    assert source.at_once == 0
+
+
 async def test_to_leave_ends_what_is_being_made(directory: Path) -> None:
     before, tasks = descriptors(), len(asyncio.all_tasks())
     source = Fetched(TREE, pause_s=0.01)
@@ -292,6 +310,59 @@ async def test_to_leave_ends_what_is_being_made(directory: Path) -> None:
     async with asyncio.timeout(5):
         while descriptors() > before or len(asyncio.all_tasks()) > tasks:
             await asyncio.sleep(0.01)
+
+
+async def test_to_finish_is_to_make_what_somebody_follows(archiver: Archiver) -> None:
+    """And nothing else."""
+    source, other = Fetched(TREE, pause_s=0.005), Fetched({**TREE, b"x": b"x"}, pause_s=0.005)
+    plans = await plan_by(archiver, source), await plan_by(archiver, other)
+    async with AsyncExitStack() as owner, await begun(archiver, plans[0], source, owner) as made:
+        async with await begun(archiver, plans[1], other, owner):
+            pass
+        finishing = asyncio.create_task(archiver.finish(30))
+        data = await read_on(made)
+        await asyncio.wait_for(finishing, 5)
+
+    assert data.count(b"PK\1\2") == len(TREE)
+    assert other.opened < len(TREE)
+    await alone()
+    assert (await obtained(archiver, plans[0], source))[0] == "hit"
+    assert (await obtained(archiver, plans[1], other))[0] == "miss"
+
+
+async def test_to_finish_takes_no_longer_than_the_limit(archiver: Archiver) -> None:
+    source = Fetched(TREE, pause_s=0.1)
+    plan = await plan_by(archiver, source)
+    async with AsyncExitStack() as owner, await begun(archiver, plan, source, owner) as made:
+        await asyncio.wait_for(archiver.finish(0.1), 1)
+        with pytest.raises(StreamBroken):
+            await made.completed()
+
+
+async def test_who_comes_while_a_maker_finishes_gets_all_of_it(
+    archiver: Archiver, directory: Path
+) -> None:
+    """It is followed, or made anew: nobody begins to follow what is about to be given up."""
+
+    async def finish(after_s: float) -> None:
+        await asyncio.sleep(after_s)
+        await archiver.finish(30)
+
+    results = set()
+    async with Archiver.running(str(directory), BUDGET, processes=1, most_builds=30) as following:
+        for number in range(30):
+            source = Fetched({**TREE, b"%d" % number: b"x"}, pause_s=0.001)
+            plan = await plan_by(archiver, source)
+            async with AsyncExitStack() as owner, await begun(archiver, plan, source, owner):
+                pass
+            finishing = asyncio.create_task(finish(number * 0.0002))
+            await asyncio.sleep(0.002)
+            result, data = await obtained(following, plan, source)
+            await finishing
+            assert data.count(b"PK\1\2") == len(source.members)
+            results.add(result)
+
+    assert results >= {"follow", "miss"}
 
 
 async def test_a_request_that_is_cancelled_anywhere_leaves_nothing_reserved(

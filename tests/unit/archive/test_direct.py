@@ -30,12 +30,18 @@ TREE: Tree = {
 }
 
 
-def straight(plan: Plan, source: Source, helpers: Helpers) -> Direct:
-    return Direct(plan, source, helpers, nullcontext())
+def straight(plan: Plan, source: Source, helpers: Helpers, *, longest_s: float = 60.0) -> Direct:
+    return Direct(plan, source, helpers, nullcontext(), longest_s)
 
 
 async def read(direct: Direct, first: int = 0, count: int | None = None) -> bytes:
     return b"".join([piece async for piece in direct.chunks(first, count)])
+
+
+async def read_slowly(direct: Direct, pause_s: float) -> None:
+    async with aclosing(direct.chunks(0, None)) as pieces:
+        async for _ in pieces:
+            await asyncio.sleep(pause_s)
 
 
 @pytest.mark.parametrize("form", list(Format))
@@ -65,6 +71,22 @@ async def test_a_reader_may_stop_early(helpers: Helpers) -> None:
         async for piece in pieces:
             assert piece
             break
+
+    assert source.at_once == 0
+    async with asyncio.timeout(5):
+        while descriptors() > before or len(asyncio.all_tasks()) > tasks:
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("slow", ["executor", "reader"])
+async def test_it_breaks_when_its_time_is_over(helpers: Helpers, slow: str) -> None:
+    before, tasks = descriptors(), len(asyncio.all_tasks())
+    source = Fetched(TREE, pause_s=0.05 if slow == "executor" else 0.0)
+    plan = plan_of(source.members, Format.TAR)
+    direct = straight(plan, source, helpers, longest_s=0.3)
+
+    with pytest.raises(StreamBroken, match="too long"):
+        await read_slowly(direct, 0.05 if slow == "reader" else 0.0)
 
     assert source.at_once == 0
     async with asyncio.timeout(5):

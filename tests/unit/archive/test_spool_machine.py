@@ -60,7 +60,7 @@ class SpoolMachine(RuleBasedStateMachine):
         number = data.draw(st.sampled_from(sorted(self.parts)))
         part, most, written = self.parts[number]
         until = data.draw(st.integers(written, most))
-        part.append(content(number, BUDGET)[written:until])
+        part.write(content(number, BUDGET)[written:until])
         self.parts[number] = part, most, until
 
     @precondition(lambda self: self.parts)

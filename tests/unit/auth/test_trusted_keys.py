@@ -17,7 +17,7 @@ from gateway.config.jwt import MOST_JWKS
 from gateway.domain.errors import IdentityUnavailable
 from gateway.system.background import Background
 from tests.doubles.issuer import Issuer, Private, hang, issuer, jwk, key_set, private_key
-from tests.gateways import free_port
+from tests.ports import free_port
 
 ONE, TWO = jwk(private_key("RS256"), "one"), jwk(private_key("RS256", "other"), "two")
 PACE = Pace(pause=0.1, refresh=60, retry=60, good=60)

@@ -16,20 +16,8 @@ import pytest
 
 from gateway.cli.demo import _sample
 from gateway.cli.exits import Exit
+from tests.ports import free_port
 from tests.unit.cli.command import command, inherited
-
-
-def free_port() -> int:
-    """A port that is free, as is the one after it."""
-    while True:
-        with socket.socket() as one, socket.socket() as other:
-            one.bind(("127.0.0.1", 0))
-            port: int = one.getsockname()[1]
-            try:
-                other.bind(("127.0.0.1", port + 1))
-            except (OSError, OverflowError):
-                continue
-            return port
 
 
 @contextmanager

@@ -269,6 +269,20 @@ BAD = {
     "executors: {a: {type: local, root: /x}}\nserver: {offload: {prefix: /x/}}": [
         "c.yaml:2: server.offload: needs server.socket or trusted_proxies: only they are told"
     ],
+    **{
+        f"executors: {{a: {{type: local, root: /x}}}}\nserver: {server}": [
+            "c.yaml:2: server.admin.port: is the same as server.port; choose another"
+        ]
+        for server in (
+            "{port: 29090, admin: {port: 29090}}",
+            "{port: 9090, admin: {}}",
+            "{host: 0.0.0.0, port: 9090, admin: {}}",
+            "{host: '::1', port: 9090, admin: {host: '::'}}",
+        )
+    },
+    "executors: {a: {type: local, root: /x}}\nserver: {socket: /s, offload: {prefix: /api/x/}}": [
+        "c.yaml:2: server.offload.prefix: is where the gateway itself answers; choose another"
+    ],
     "executors: {a: {type: local, root: /x}}\nserver: {socket: /s, offload: {prefix: /../}}": [
         "c.yaml:2: server.offload.prefix: must match /([A-Za-z0-9_-]+/)+"
     ],

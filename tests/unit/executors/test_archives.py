@@ -239,6 +239,15 @@ async def test_a_large_workspace_is_no_failure_of_the_backend() -> None:
     assert guard.circuit.state is State.CLOSED
 
 
+async def test_the_time_to_collect_begins_behind_the_wait_for_a_slot() -> None:
+    guard = guarded(at_once(0.4), concurrency=1, first_byte=3.0, total=0.8)
+    await guard.slots.acquire("held")
+    asyncio.get_running_loop().call_later(0.6, guard.slots.release, "held")
+
+    async with members_of(guard, "s1", asked()) as members:
+        assert members.fallback is None
+
+
 @pytest.mark.parametrize(
     "error", [Unavailable("down"), SessionNotFound("not here"), Unsupported("cannot")]
 )

@@ -17,6 +17,7 @@ class Alone:
     shared: Mapping[web.RequestKey[Any] | str, Any] = {}
 
     def __init__(self) -> None:
+        self.is_leaving = False
         self.connection: asyncio.Future[Connection] = asyncio.Future()
 
     def opened(self, connection: Connection) -> None:
@@ -37,6 +38,7 @@ async def test_a_request_that_has_just_come_is_answered_before_the_end() -> None
         connection = await host.connection
         await asyncio.sleep(0)  # it waits now
         connection.data_received(head("/"))
+        host.is_leaving = True
         connection.finish()
         answer = await wire.answer()
         data, end = await wire.rest()

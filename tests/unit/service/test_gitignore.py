@@ -322,11 +322,11 @@ async def test_all_that_is_within_the_bounds_is_matched_in_bounded_time_and_memo
     executor = executor_of({".gitignore": line, "d/e": ""})
     selection = await own_ignores(executor, "s1", packing(), BOUNDS)
 
-    started = time.perf_counter()
+    started = time.process_time()
     for n in range(20):
         selection.excludes(WorkspacePath((f"{n}{NAME}"[:255].encode(),)), is_directory=False)
 
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 1
 
 
 def test_what_counts_on_one_way_is_within_what_counts_in_all():

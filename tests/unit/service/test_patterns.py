@@ -72,7 +72,7 @@ def ignored(lines: list[bytes], paths: dict[bytes, bool]) -> set[bytes]:
             patterns.append(Pattern.parse(line.decode("latin-1")))
         except ValueError:
             continue
-    judge = Patterns([pattern for pattern in patterns if pattern], Reading.BYTES)
+    judge = Patterns([pattern for pattern in patterns if pattern], Reading.BYTES, 1 << 23)
     excluded: set[bytes] = set()
     for path, is_directory in sorted(paths.items()):
         if path.rpartition(b"/")[0] in excluded or judge.verdict(path.split(b"/"), is_directory):

@@ -1,5 +1,6 @@
 """The language of `.gitignore`, with git itself as the judge."""
 
+import os
 import random
 import re
 import subprocess
@@ -167,6 +168,23 @@ def test_patterns_are_bounded():
         Selector.parse(None, ["?" * 64, "*a" * 60, "[a]**b*" * 2])
 
 
+def test_what_is_learned_of_hostile_names_takes_little_memory():
+    def in_use() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
+
+    chance = random.Random(1)
+    names = [bytes(chance.choices(b"ab", k=250)) for _ in range(100)]
+    before, selectors = in_use(), []
+    for number in range(15):
+        selector = Selector.parse(None, [f"*a{'?' * 60}b{'?' * 60}{number}"])
+        assert selector is not None
+        for name in names:
+            selector.excludes(WorkspacePath((name,)), is_directory=False)
+        selectors.append(selector)
+
+    assert in_use() - before < len(selectors) * 2_000_000
+
+
 @pytest.mark.parametrize("atom", ["?", "*?", "*a", "**/", "[!a]", "[^é-\U0010fffe]", "*[a-😀]"])
 def test_no_patterns_within_the_bounds_take_long_or_too_much(atom, capfd):
     """RE2 writes to the process's stderr if it is let."""
@@ -178,10 +196,10 @@ def test_no_patterns_within_the_bounds_take_long_or_too_much(atom, capfd):
         for n in range(count)
     ]
 
-    started = time.perf_counter()
+    started = time.process_time()
     assert not excluded(patterns, "a" * 255)
 
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 1
     assert capfd.readouterr() == ("", "")
 
 
@@ -208,11 +226,11 @@ def test_hostile_patterns_meet_a_hostile_name_in_linear_time(patterns, name):
     assert selector is not None
     path = WorkspacePath.parse(name[:4095].encode())
 
-    started = time.perf_counter()
+    started = time.process_time()
     for _ in range(3):
         assert not selector.excludes(path, is_directory=False)
 
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < 2
 
 
 @given(

@@ -124,6 +124,45 @@ async def test_what_nobody_registered_is_nothing_where_that_is_strict(
             await sessions.workspace(principal(), SessionId(reference), Scope.FILES_READ)
 
 
+@pytest.mark.parametrize("org", ["acme", "globex"])
+@pytest.mark.parametrize("reference", ["there", "gone", "its-place"])
+async def test_what_a_session_was_called_or_a_workspace_is_never_a_directory(
+    store: Store, executors: dict[str, Memory], reference: str, org: str
+) -> None:
+    await store.sessions.create(session("gone", "globex", workspace="its-place"))
+    await store.sessions.delete(SessionId("gone"))
+    sessions = sessions_of(executors, store, strict=False)
+
+    with pytest.raises(SessionNotFound):
+        await sessions.workspace(principal(org), SessionId(reference), Scope.FILES_READ)
+
+
+async def test_a_key_for_certain_sessions_does_not_learn_what_others_were_called(
+    store: Store, executors: dict[str, Memory]
+) -> None:
+    """Nor does another key of its organisation get there because it has asked."""
+    sessions = sessions_of(executors, store, strict=False)
+    for reference in ("there", "unknown"):
+        with pytest.raises(ForeignSession):
+            await sessions.workspace(
+                principal(sessions=("k8s-*",)), SessionId(reference), Scope.FILES_READ
+            )
+
+    with pytest.raises(SessionNotFound):
+        await sessions.workspace(principal(), SessionId("there"), Scope.FILES_READ)
+
+
+async def test_that_a_directory_is_no_session_is_known_for_a_moment(
+    executors: dict[str, Memory],
+) -> None:
+    async with counting_store() as (store, looked_up):
+        sessions = sessions_of(executors, store, strict=False)
+        for _ in range(3):
+            await sessions.workspace(principal(), SessionId("s1"), Scope.FILES_READ)
+
+    assert len(looked_up) == 2
+
+
 @pytest.mark.parametrize("reference", ["own", "theirs", "nothing"])
 async def test_without_the_scope_nothing_is_told(
     store: Store, executors: dict[str, Memory], reference: str

@@ -16,7 +16,9 @@ FILES = "/api/v1/sessions/{}/files/{}"
 
 async def test_the_executor_answers_then_the_directory_then_nobody(sessions):
     """What the executor cannot be asked for, and a session it never had, the directory answers."""
-    plant(sessions / "s1", {"a..b": b"two dots", b"d/\xff": b"", "d/x": b"1"})
+    plant(sessions / "s1", {"a..b": b"two dots", "a../x": b"1"})
+    plant(sessions / "s1", {b"d/\xff": b"", "d/x": b"1"})
+    os.utime(sessions / "s1/d/x", (0, 1_773_136_800))
     async with AsyncExitStack() as stack:
         up = await stack.enter_async_context(AsyncExitStack())
         shannon = await up.enter_async_context(Shannon.running(sessions))
@@ -29,6 +31,7 @@ async def test_the_executor_answers_then_the_directory_then_nobody(sessions):
         first = await gateway.ask(FILES.format("s1", "a.txt"))
         dotted = await gateway.ask(FILES.format("s1", "a..b"))
         listed = await gateway.ask("/api/v1/sessions/s1/files?path=d")
+        dotted_listing = await gateway.ask("/api/v1/sessions/s1/files?path=a..")
         missing = await gateway.ask(FILES.format("s1", "nothing"))
         await up.aclose()
         second = await gateway.ask(FILES.format("s1", "a.txt"))
@@ -39,7 +42,12 @@ async def test_the_executor_answers_then_the_directory_then_nobody(sessions):
     assert first.header("X-Workspace-Fallback") is None
     assert (dotted.status, dotted.body) == (200, b"two dots")
     assert dotted.header("X-Workspace-Fallback") == "unsupported"
-    assert (listed.status, listed.header("X-Workspace-Fallback")) == (200, "unavailable")
+    assert (listed.status, listed.header("X-Workspace-Fallback")) == (200, None)
+    times = {entry["name"]: entry["modified_at"] for entry in listed.json["files"]}
+    assert len(times) == 2
+    assert times["x"] == "2026-03-10T10:00:00Z"
+    assert dotted_listing.status == 200
+    assert dotted_listing.header("X-Workspace-Fallback") == "unsupported"
     assert missing.status == 404
     assert (second.status, second.body) == (200, b"hello")
     assert second.header("X-Workspace-Fallback") == "unreachable"

@@ -22,70 +22,21 @@ from gateway.domain.errors import (
 from tests.doubles.serving import serving
 from tests.unit.executors.firecracker.rig import content, facing, firecracker, names
 
-LIST, DOWNLOAD, EXECUTE = "/workspace/list", "/workspace/download", "/execute"
+DOWNLOAD, EXECUTE = "/workspace/download", "/execute"
 
 
-def file(**changes: object) -> dict[str, object]:
-    return {"name": "a", "path": "a", "is_dir": False, "size_bytes": 1, **changes}
+def output(text: str, **changes: object) -> bytes:
+    return orjson.dumps({"success": True, "stdout": text, **changes})
 
 
-def listing(*files: object) -> bytes:
-    return orjson.dumps({"success": True, "files": files, "error": None})
-
-
-def wrong(text: str) -> bytes:
-    return b'{"success":true,"files":[{"name":"a","path":"a",' + text.encode() + b"}]}"
-
-
-@pytest.mark.parametrize(
-    "answer",
-    [
-        *[
-            pytest.param(listing(file(name=name)), id=f"name {name[:12]!r}")
-            for name in ("", ".", "..", "../x", "/etc/passwd", "a/b", "a\0b", "x" * 256)
-        ],
-        listing(file(), file()),
-        listing(file(name=None)),
-        listing(file(name=["a"])),
-        listing(file(is_dir="no")),
-        listing(file(is_dir=0)),
-        listing(file(size_bytes=-1)),
-        listing(file(size_bytes=2**63)),
-        listing(file(size_bytes=1.5)),
-        listing(file(size_bytes="1")),
-        listing(file(size_bytes=None)),
-        listing("a"),
-        wrong('"is_dir":false,"size_bytes":NaN'),
-        wrong('"is_dir":false,"size_bytes":Infinity'),
-        wrong('"is_dir":false,"size_bytes":1e400'),
-        wrong(f'"is_dir":false,"size_bytes":{"9" * 5000}'),
-        wrong('"is_dir":false'),
-        b'{"success":true,"files":[{"name":"\\ud800","path":"","is_dir":false,"size_bytes":1}]}',
-        b'{"success":true,"files":[{"name":"\xff","path":"","is_dir":false,"size_bytes":1}]}',
-        b'{"success":false,"files":[],"error":"no"}',
-        b'{"success":true,"files":null}',
-        b'{"success":true,"files":{}}',
-        b'{"success":true}',
-        b"[]",
-        b"null",
-        b"",
-        b"{",
-        b"<html>",
-        b"[" * 100_000,
-        b'{"success":true,"files":' + b"[" * 100_000,
-        b'{"success":true,"files":[' + b" " * 17_000_000 + b"]}",
-    ],
-    ids=lambda answer: answer[:60],
-)
-async def test_a_listing_that_cannot_be_is_a_fault(answer):
-    async with facing({LIST: answer}) as executor:
-        with pytest.raises(ProtocolFault):
-            await names(executor)
+def line(path: str | bytes, head: str = "f 1 1 644") -> str:
+    raw = path if isinstance(path, bytes) else path.encode()
+    return f"{head} {base64.b64encode(raw).decode()}\n"
 
 
 async def test_what_it_adds_is_not_looked_at():
-    answer = listing(file(path="../../etc/passwd", mode="rwx", extra={"a": [1]}))
-    async with facing({LIST: answer}) as executor:
+    answer = output(line("a") + ". end\n", stderr="../../etc/passwd", extra={"a": [1]})
+    async with facing({EXECUTE: answer}) as executor:
         assert await names(executor) == ["a"]
 
 
@@ -110,19 +61,13 @@ async def test_what_it_adds_is_not_looked_at():
     ids=lambda value: getattr(value, "status", None) and f"{value.status} {value.content_type}",
 )
 async def test_what_is_no_answer_is_an_outage(answer, verdict):
-    async with facing({LIST: answer, DOWNLOAD: answer, EXECUTE: answer}) as executor:
-        with pytest.raises(verdict):
-            await names(executor)
     # A response can be sent once only.
-    copies = [
-        web.Response(body=answer.body, status=answer.status, headers=answer.headers)
-        for _ in range(2)
-    ]
-    async with facing({DOWNLOAD: copies[0], EXECUTE: copies[1]}) as executor:
+    copy = web.Response(body=answer.body, status=answer.status, headers=answer.headers)
+    async with facing({DOWNLOAD: answer, EXECUTE: copy}) as executor:
         with pytest.raises(verdict):
             await content(executor, "a.txt")
         with pytest.raises(verdict):
-            await names(executor, depth=9)
+            await names(executor)
 
 
 @pytest.mark.parametrize("word", [b'". missing\\n"', b'". end\\n"', b'""', b'". file"', b"null"])
@@ -253,9 +198,9 @@ async def test_a_content_without_end_is_stopped_at_the_cap_with_little_memory(te
 
 async def test_a_listing_that_is_wrong_a_million_times_is_refused_at_the_first():
     """Otherwise every mistake becomes an object: gigabytes, and seconds without the event loop."""
-    answer = b'{"success":true,"files":[' + b"{}," * 1_000_000 + b"{}]}"
+    answer = output("x\n" * 1_000_000 + ". end\n")
 
-    async with facing({LIST: answer}) as executor:
+    async with facing({EXECUTE: answer}) as executor:
         tracemalloc.start()
         try:
             with pytest.raises(ProtocolFault):
@@ -265,15 +210,6 @@ async def test_a_listing_that_is_wrong_a_million_times_is_refused_at_the_first()
             tracemalloc.stop()
 
     assert peak < 8 * len(answer)
-
-
-def output(text: str, **changes: object) -> bytes:
-    return orjson.dumps({"success": True, "stdout": text, **changes})
-
-
-def line(path: str | bytes, head: str = "f 1 1 644") -> str:
-    raw = path if isinstance(path, bytes) else path.encode()
-    return f"{head} {base64.b64encode(raw).decode()}\n"
 
 
 @pytest.mark.parametrize(
@@ -349,8 +285,8 @@ async def test_a_program_that_failed_is_an_outage():
 
 
 async def test_its_words_never_reach_the_client():
-    secret = b'{"success":false,"files":[],"error":"password=hunter2"}'
-    async with facing({LIST: secret}) as executor:
+    secret = output("", success=False, error="password=hunter2")
+    async with facing({EXECUTE: secret}) as executor:
         with pytest.raises(GatewayError) as raised:
             await names(executor)
 
@@ -363,10 +299,10 @@ async def test_the_token_goes_with_every_call(monkeypatch):
 
     async def answer(request: web.Request) -> web.Response:
         seen.append(request.headers["Authorization"])
-        return web.Response(body=listing(file()), content_type="application/json")
+        return web.Response(body=output(". end\n"), content_type="application/json")
 
     app = web.Application()
-    app.router.add_post(LIST, answer)
+    app.router.add_post(EXECUTE, answer)
     async with (
         serving(app) as url,
         firecracker(url, token={"env": "FIRECRACKER_TOKEN"}) as executor,
@@ -382,9 +318,9 @@ async def test_large_answers_do_without_the_threads_that_names_are_looked_up_in(
     threads = ThreadPoolExecutor(1)
     threads.submit(released.wait)
     asyncio.get_running_loop().set_default_executor(threads)
-    answer = listing(*[file(name=f"f{number}") for number in range(5_000)])
+    answer = output("".join(line(f"f{number:04}") for number in range(5_000)) + ". end\n")
 
-    async with facing({LIST: answer}) as executor:
+    async with facing({EXECUTE: answer}) as executor:
         try:
             found = await asyncio.wait_for(names(executor), 20)
         finally:

@@ -6,6 +6,7 @@ import pytest
 
 from gateway.domain.errors import (
     AuthRejected,
+    Busy,
     GatewayError,
     NotADirectory,
     NotAFile,
@@ -45,6 +46,7 @@ EVIL = b'{"error":"<script>"}'
         (403, "scope_missing", AuthRejected),
         (429, "too_many_requests", Unavailable),
         (503, "store_unavailable", Unavailable),
+        (503, "busy", Busy),
         (502, "unavailable", Unavailable),
         (404, None, ProtocolFault),
         (404, "", ProtocolFault),
@@ -77,6 +79,29 @@ async def test_an_error_is_the_verdict_that_its_header_names(
 
     assert opened.type is walked.type is error
     assert "script" not in opened.value.message
+
+
+@pytest.mark.parametrize(
+    ("headers", "text"),
+    [
+        (["X-Workspace-Limit: 104857600"], "limit (100MB)"),
+        (["X-Workspace-Limit: 999999999999999999"], "limit (999999999999999999 bytes)"),
+        ([], "limit of its executor"),
+        (["X-Workspace-Limit: 1000000000000000000"], "limit of its executor"),
+        (["X-Workspace-Limit: -1"], "limit of its executor"),
+        (["X-Workspace-Limit: <script>"], "limit of its executor"),
+        (["X-Workspace-Limit: \u0661\u0662"], "limit of its executor"),
+        (["X-Workspace-Limit:"], "limit of its executor"),
+    ],
+)
+async def test_a_file_that_is_too_large_is_told_with_the_limit(headers, text) -> None:
+    """That of the executor, if it tells one; its own words are not passed on here either."""
+    refusal = answer(413, EVIL, JSON, "X-Workspace-Verdict: too_large", *headers)
+    async with raw_http(refusal) as there, executor(f"http://127.0.0.1:{there.port}") as edge:
+        with pytest.raises(TooLarge) as raised:
+            await content(edge)
+
+    assert raised.value.message == f"file exceeds maximum size {text}"
 
 
 PART = "Content-Range: bytes 5-8/10"

@@ -167,6 +167,16 @@ async def test_nothing_is_made_before_it_is_prepared() -> None:
     ]
 
 
+async def test_the_length_is_told_of_what_has_an_end() -> None:
+    """`bytes=0-` is answered by the whole before its length is known."""
+    packed = replace(PACKED, wanted=Wanted(unless="x"))
+    async with archived(HEAD, part(0, b"123456", 6), packed=packed) as (archive, there):
+        await archive.prepare(whole=True)
+        assert archive.entry.size == 6
+
+    assert lines(there.heads[1], "Range")[1:] == ["Range: bytes=0-999999999999999999"]
+
+
 async def test_a_length_that_is_known_takes_no_range() -> None:
     async with archived(answer(200, b"123456", *TAR)) as (archive, there):
         await archive.prepare(whole=True)

@@ -5,7 +5,7 @@ from pydantic import ValidationError
 
 from gateway.cli.config_file import ExecutorModels
 from gateway.config.errors import ConfigError
-from gateway.config.load import from_mapping
+from gateway.config.load import from_mapping, load
 from gateway.domain.errors import WorkspaceGone
 from gateway.executors.http_profile.config import HttpProfileConfig
 from gateway.executors.http_profile.profile import Archive
@@ -142,7 +142,65 @@ def test_a_root_of_its_own_needs_a_way_to_tell_that_it_is_missing(tmp_path):
     file = tmp_path / "mine.yaml"
     file.write_text(GOOD)
 
-    assert "neither `list` nor `exists`" in refusal(profile=str(file), root="/w/{workspace}")
+    said = refusal(profile=str(file), root="/w/{workspace}", shared=True)
+
+    assert "neither `list` nor `exists`" in said
+
+
+def test_one_server_for_several_workspaces_is_refused_along_with_all_else(tmp_path):
+    file = tmp_path / "gateway.yaml"
+    file.write_text(
+        """\
+executors:
+  box:
+    type: http_profile
+    profile: sandbox-agent
+    url: http://sandboxes:2468
+    root: /home/{workspace}
+    spool: none
+"""
+    )
+
+    with pytest.raises(ConfigError) as raised:
+        load(str(file), ExecutorModels())
+
+    root, spool = map(str, raised.value.problems)
+    assert root == (
+        f"{file}:6: executors.box.root: cannot hold {{workspace}} while `url` does not: one server "
+        "for several workspaces follows a link from one into another; give each a server of its "
+        "own, with {workspace} in `url`, or set `shared: true` if all of them trust each other"
+    )
+    assert spool.startswith(f"{file}:7: executors.box.spool: ")
+
+
+@pytest.mark.parametrize(
+    ("url", "root", "shared"),
+    [
+        ("http://{workspace}.sandboxes:2468", "/home/{workspace}", False),
+        ("http://gate/{workspace}", "/workspace", False),
+        ("http://sandbox:2468", "/workspace", False),
+        ("http://sandboxes:2468", "/home/{workspace}", True),
+    ],
+)
+def test_workspaces_are_apart_or_said_to_share(url, root, shared):
+    assert config(url=url, root=root, shared=shared).shared is shared
+
+
+@pytest.mark.parametrize(
+    ("url", "root"),
+    [
+        ("http://{workspace}.sandboxes:2468", {"root": "/home/{workspace}"}),
+        ("http://{workspace}.sandboxes:2468", {"root": "/workspace"}),
+        ("http://sandbox:2468", {}),
+    ],
+)
+def test_only_workspaces_on_one_server_can_share_it(url, root):
+    assert "for `shared: true` to mean anything" in refusal(url=url, shared=True, **root)
+
+
+@pytest.mark.parametrize("wrong", [{"url": "ftp://x"}, {"shared": "maybe"}])
+def test_what_cannot_be_read_is_not_said_to_be_shared(wrong):
+    assert "workspaces" not in refusal(root="/w/{workspace}", **wrong)
 
 
 @pytest.mark.parametrize("root", ["", "w", "/w/", "/w/..", "/./w", "//w", "/{x}", "/w\0", "/{"])
@@ -155,7 +213,9 @@ def test_a_root_is_absolute_and_plain(root):
     [("/", ""), ("/workspace", "/workspace"), ("/w/{workspace}/x", "/w/s1/x")],
 )
 def test_the_root_is_a_prefix(root, expected):
-    assert config(root=root).directory("s1") == expected
+    url = "http://{workspace}.sandboxes:2468"
+
+    assert config(url=url, root=root).directory("s1") == expected
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from structlog.testing import capture_logs
 
 from gateway.domain.errors import (
     AuthRejected,
+    CircuitOpen,
     NotAFile,
     Outage,
     PathNotFound,
@@ -23,6 +25,8 @@ from gateway.domain.errors import (
 )
 from gateway.domain.model import Entry
 from gateway.domain.paths import WorkspacePath
+from gateway.executors.base import Executor
+from gateway.executors.guarded import Guarded
 from gateway.executors.http_profile.config import HttpProfileConfig
 from gateway.executors.http_profile.http_profile import HttpProfile
 from gateway.executors.streams import Wanted
@@ -78,8 +82,8 @@ async def answering(
             yield executor
 
 
-async def listed(executor: HttpProfile) -> list[Entry]:
-    async with executor.walk("s1", WorkspacePath.ROOT, depth=1) as walk:
+async def listed(executor: Executor, workspace: str = "s1") -> list[Entry]:
+    async with executor.walk(workspace, WorkspacePath.ROOT, depth=1) as walk:
         return [entry async for batch in walk for entry in batch]
 
 
@@ -310,9 +314,39 @@ async def test_a_host_that_nobody_knows_is_a_workspace_that_is_gone(tmp_path):
     for url, expected in [
         ("http://{workspace}.sandboxes.invalid:2468", WorkspaceGone),
         ("http://box.sandboxes.invalid:2468", Unreachable),
+        ("http://box.sandboxes.invalid:2468/{workspace}", Unreachable),
     ]:
         config = HttpProfileConfig(type="http_profile", profile=str(file), url=url)
         async with HttpProfile.running("box", config) as executor:
             with pytest.raises(Outage) as raised:
                 await listed(executor)
             assert type(raised.value) is expected
+
+
+async def test_sandboxes_that_nobody_can_connect_to_take_the_executor_from_no_other(tmp_path):
+    """Code in them may close its port as it likes; only a server of all tells of the executor."""
+    file = tmp_path / "mine.yaml"
+    file.write_text(PROFILE)
+
+    async def fine(request: web.Request) -> web.Response:
+        return web.json_response(entries({}))
+
+    async with serving(routed(web.get("/list", fine))) as url:
+        port = url.rpartition(":")[2]
+        config = HttpProfileConfig(type="http_profile", profile=str(file), url=url)
+        # Names of which each has an address, as a domain has them; only the first has a server.
+        own = config.model_copy(update={"url": f"http://127.0.0.{{workspace}}:{port}"})
+        with capture_logs() as logs:
+            async with HttpProfile.running("box", own) as executor:
+                guard = Guarded(executor, own, 100)
+                assert len(await listed(guard, "1")) == 1
+                for workspace in ["2", "3", "4"] * 5:
+                    with pytest.raises(Unreachable):
+                        await listed(guard, workspace)
+
+                assert len(await listed(guard, "1")) == 1
+                with pytest.raises(CircuitOpen):
+                    await listed(guard, "2")
+                assert "circuit" not in (await guard.probe()).details
+    opened = [line["workspace"] for line in logs if line.get("state") == "open"]
+    assert opened == ["2", "3", "4"]

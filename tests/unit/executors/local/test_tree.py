@@ -460,13 +460,13 @@ def test_many_deep_directories_beside_many_files_take_no_long_steps(place: Place
     for number in range(60_000):
         os.mknod(b"z%d" % number, dir_fd=fd)
     os.close(fd)
-    began = time.perf_counter()
+    began = time.process_time()
 
     steps = list(times(batches_of(place)))
 
     assert sum(count for _, count in steps) == 63_000
     assert max(took for took, _ in steps) < 0.5
-    assert time.perf_counter() - began < 5
+    assert time.process_time() - began < 5
 
 
 def test_a_step_ends_in_time_when_a_selection_is_slow(place: Place) -> None:
