@@ -49,20 +49,24 @@ class Spool:
         self._writers = writers
         # Of what this process makes: whoever waits for one to be set, looks again.
         self._bells: WeakValueDictionary[str, asyncio.Event] = WeakValueDictionary()
+        self._closing: set[asyncio.Future[None]] = set()
 
     @classmethod
     @asynccontextmanager
     async def running(cls, directory: str, most_bytes: int) -> AsyncIterator[Self]:
         """Keep entries of *most_bytes* together in *directory*, which is made if it is missing.
 
-        Raises `Unavailable` if it cannot be used, or if others could write to it.
+        Leaving waits until what is left unfinished is removed. Raises `Unavailable` if it cannot
+        be used, or if others could write to it.
         """
         shelf = Shelf(directory, most_bytes)
         lookers, writers = Pool("spool-look", _LOOKERS), Pool("spool-write", _WRITERS)
+        spool = cls(shelf, lookers, writers)
         try:
             await _done(lookers.submit(shelf.tidy))
-            yield cls(shelf, lookers, writers)
+            yield spool
         finally:
+            await asyncio.gather(*spool._closing, return_exceptions=True)
             lookers.shutdown(wait=False, cancel_futures=True)
             writers.shutdown(wait=False, cancel_futures=True)
 
@@ -81,7 +85,7 @@ class Spool:
         if part is None:
             return None
         bell = self._bells[key] = asyncio.Event()
-        return Growing(key, part, most_bytes, self._writers, bell)
+        return Growing(key, part, most_bytes, self._writers, bell, self._closing)
 
     async def check(self) -> None:
         """Return if the directory is there, and safe; what is in it is not looked at."""
@@ -160,7 +164,13 @@ class Growing:
     """
 
     def __init__(
-        self, key: str, part: Part, most_bytes: int, pool: Pool, bell: asyncio.Event
+        self,
+        key: str,
+        part: Part,
+        most_bytes: int,
+        pool: Pool,
+        bell: asyncio.Event,
+        closing: set[asyncio.Future[None]],
     ) -> None:
         self.key = key
         self._part = part
@@ -169,15 +179,18 @@ class Growing:
         self._size = 0
         self._pool = pool
         self._bell = bell
+        self._closing = closing
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        closing = self._pool.submit(self._part.close)
+        closing = asyncio.wrap_future(self._pool.submit(self._part.close))
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
         try:
             # Shielded: taken out of the pool's queue, it would keep the entry reserved for ever.
-            await asyncio.shield(asyncio.wrap_future(closing))
+            await asyncio.shield(closing)
         except (OSError, Unavailable) as left:
             # Not raised: it matters less than why the entry is left, and who looks for room next
             # removes the file.

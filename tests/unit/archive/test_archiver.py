@@ -312,6 +312,22 @@ async def test_to_leave_ends_what_is_being_made(directory: Path) -> None:
             await asyncio.sleep(0.01)
 
 
+async def test_to_leave_while_a_build_is_given_up_leaves_nothing(directory: Path) -> None:
+    """However far it has come with that."""
+    source = Fetched(TREE, pause_s=0.01)
+    for number in range(60):
+        async with (
+            Archiver.running(str(directory), BUDGET, processes=1, most_builds=1) as archiver,
+            AsyncExitStack() as owner,
+            await begun(archiver, await plan_by(archiver, source), source, owner),
+        ):
+            await archiver.finish(0)
+            for _ in range(number % 12):
+                await asyncio.sleep(0)
+
+        assert names(directory) == []
+
+
 async def test_to_finish_is_to_make_what_somebody_follows(archiver: Archiver) -> None:
     """And nothing else."""
     source, other = Fetched(TREE, pause_s=0.005), Fetched({**TREE, b"x": b"x"}, pause_s=0.005)
