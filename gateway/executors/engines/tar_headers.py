@@ -13,7 +13,7 @@ from gateway.domain.errors import ProtocolFault
 
 BLOCK: Final = 512
 _LARGEST: Final = 2**63 - 1
-_OCTAL: Final = re.compile(rb"[ \0]*([0-7]*)[ \0]*")
+_OCTAL: Final = re.compile(rb" *([0-7]*)[ \0]*")
 _RECORD: Final = re.compile(rb"([1-9][0-9]{0,6}) ([^=]+)=")
 _DECIMAL: Final = re.compile(rb"[0-9]{1,19}")
 _MOMENT: Final = re.compile(rb"(-?)([0-9]{1,19})(?:\.([0-9]*))?")

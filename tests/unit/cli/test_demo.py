@@ -47,6 +47,7 @@ def demo(cwd: str, port: int, **environment: str) -> Iterator[tuple[subprocess.P
 
 
 def test_every_line_can_be_pasted_and_nothing_is_left(tmp_path):
+    needs.program("curl")
     port = free_port()
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()

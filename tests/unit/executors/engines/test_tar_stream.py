@@ -202,6 +202,7 @@ async def test_a_tar_may_be_filled_up_to_a_record():
         member(b"f", size=b"-1"),
         member(b"f", size=b"8"),
         member(b"f", size=b"1\x001"),
+        member(b"f", b"x", size=b"\x001"),
         member(b"f", size=base256(-512, 12)),
         member(b"f", size=base256(2**63, 12)),
         member(b"f", size=b"\x81" + bytes(11)),
