@@ -279,12 +279,13 @@ def command(
         yield process
     finally:
         if popen.poll() is None:
-            popen.send_signal(signal.SIGTERM)
+            popen.send_signal(signal.SIGQUIT)  # at once, whoever is still being answered
             try:
                 popen.wait(15)
             except subprocess.TimeoutExpired:
                 popen.kill()
                 popen.wait()
+                raise AssertionError(f"it did not end: {log.read_text()}") from None
 
 
 def _connect(process: Process) -> None:
