@@ -21,6 +21,7 @@ BACKLOG = 1024
 _VSOCK_PORT = re.compile(r"[1-9][0-9]{0,9}")
 _MOST_VSOCK_PORT = 2**32 - 2  # VMADDR_PORT_ANY is one more
 _ACCEPTING_S = 1.0
+_BEGINNING = 4  # turns of the loop, after which what was accepted has its protocol
 _SETTING_UP_S = 5.0  # another process may be about to listen in the same directory
 
 
@@ -271,4 +272,6 @@ async def accepted(listening: Sequence[asyncio.Server]) -> None:
             queues.register(sock.fileno(), select.POLLIN)
     ends_at = time.monotonic() + _ACCEPTING_S
     while queues.poll(0) and time.monotonic() < ends_at:  # noqa: ASYNC110  # no event of the loop
+        await asyncio.sleep(0)
+    for _ in range(_BEGINNING):
         await asyncio.sleep(0)

@@ -73,8 +73,10 @@ class Ledger:
             yield ledger
         finally:
             ledger._ending.set()
-            with suppress(TimeoutError):
+            try:
                 await asyncio.wait_for(writing, _LAST_WRITES_S)
+            except TimeoutError:
+                log.warning("downloads_not_in_ledger", hint="the store took too long at the end")
 
     async def append(
         self, session_id: SessionId, kind: Happened, data: Mapping[str, object]
@@ -95,10 +97,9 @@ class Ledger:
 
     async def _write(self) -> None:
         while not self._ending.is_set():
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_WRITTEN_EVERY_S):
-                    await self._ending.wait()
+            await self._rest(_WRITTEN_EVERY_S)
             await self._write_noted()
+        await self._write_noted()  # what was noted during the last one
 
     async def _write_noted(self) -> None:
         noted, self._noted = self._noted, {}
@@ -112,8 +113,13 @@ class Ledger:
                 await self.append(session_id, Happened.WORKSPACE_DOWNLOADED, data)
             except GatewayError:
                 forgotten += len(found.told) + found.more
-            if not self._ending.is_set():
-                # A database writes one thing after the other, and others wait for theirs.
-                await asyncio.sleep(_LEFT_ALONE * (self._loop.time() - began))
+            # A database writes one thing after the other, and others wait for theirs.
+            await self._rest(_LEFT_ALONE * (self._loop.time() - began))
         if forgotten:
             log.warning("downloads_not_in_ledger", count=forgotten)
+
+    async def _rest(self, seconds: float) -> None:
+        """Wait that long, but not once it is to end."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._ending.wait()

@@ -29,14 +29,14 @@ class Pool(Executor):
         self._closed = False
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> "Future[T]":
-        """Queue a call; raise RuntimeError once the pool is shut down."""
+        """Queue a call; raise RuntimeError if the pool is shut down, or can have no thread."""
         future: Future[T] = Future()
         with self._lock:
             if self._closed:
                 raise RuntimeError(f"the pool {self._name} is shut down")
-            self._jobs.put((future, lambda: fn(*args, **kwargs)))
             if not self._idle.acquire(blocking=False) and len(self._threads) < self._most:
                 self._start_thread()
+            self._jobs.put((future, lambda: fn(*args, **kwargs)))
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
@@ -55,8 +55,13 @@ class Pool(Executor):
         thread = threading.Thread(
             target=self._work, name=f"{self._name}-{len(self._threads)}", daemon=True
         )
-        self._threads.append(thread)
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError:  # no memory for another, or the limit of processes
+            if not self._threads:
+                raise
+        else:
+            self._threads.append(thread)
 
     def _cancel_queued(self) -> None:
         while True:

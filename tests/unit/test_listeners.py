@@ -1,15 +1,18 @@
 """Sockets to listen on."""
 
+import asyncio
 import os
 import socket
 import stat
 import subprocess
 import sys
-from contextlib import ExitStack
+from collections.abc import Callable
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
 import pytest
+import uvloop
 
 from gateway.cli.config_file import ExecutorModels
 from gateway.config.load import from_mapping
@@ -18,6 +21,7 @@ from gateway.listeners import (
     PortTaken,
     Tcp,
     Unix,
+    accepted,
     bind,
     bound,
     main_address,
@@ -311,3 +315,27 @@ except PortTaken:
         said = [starter.stdout.readline() for starter in starters if starter.stdout]
 
     assert sorted(said) == ["listens\n", *["refused\n"] * 7]
+
+
+@pytest.mark.parametrize("loop", [uvloop.new_event_loop, asyncio.new_event_loop])
+def test_whoever_has_connected_has_begun_once_all_are_accepted(
+    loop: Callable[[], asyncio.AbstractEventLoop],
+) -> None:
+    """Who stops to listen then knows everybody who is still to be answered."""
+    begun = []
+
+    class Begins(asyncio.Protocol):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            begun.append(transport)
+            transport.close()
+
+    async def main() -> None:
+        server = await asyncio.get_running_loop().create_server(Begins, "127.0.0.1", 0)
+        async with server:
+            for count in (1, 2, 3):
+                with closing(socket.create_connection(server.sockets[0].getsockname())):
+                    await accepted([server])
+                    assert len(begun) == count
+
+    with asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(main())

@@ -53,6 +53,8 @@ def test_a_stopped_pool_cancels_what_waits_and_takes_no_more() -> None:
     gate = threading.Event()
     pool = Pool("test", 1)
     running = pool.submit(gate.wait)
+    while not running.running():
+        time.sleep(0.001)
     queued = pool.submit(int)
 
     pool.shutdown(wait=False, cancel_futures=True)
@@ -71,3 +73,25 @@ from gateway.system.pool import Pool
 Pool("test", 1).submit(threading.Event().wait)
 """
     subprocess.run([sys.executable, "-c", program], check=True, timeout=10)
+
+
+def test_a_pool_that_could_have_no_thread_has_one_later() -> None:
+    """What was asked for meanwhile is refused, and not done behind the caller's back."""
+    program = """
+import resource, threading
+from gateway.system.pool import Pool
+pool, made = Pool("test", 1), []
+soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+threading.stack_size(1 << 30)
+resource.setrlimit(resource.RLIMIT_AS, (1 << 30, hard))
+try:
+    pool.submit(made.append, 1)
+except RuntimeError as exc:
+    assert "start new thread" in str(exc), exc
+else:
+    raise AssertionError("there is a thread")
+resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+assert pool.submit(int).result(5) == 0
+assert made == []
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=20)
