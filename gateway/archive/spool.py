@@ -36,6 +36,8 @@ _WRITERS: Final = 8
 _SHORTEST_PAUSE_S: Final = 0.002
 _LONGEST_PAUSE_S: Final = 0.02
 
+_LEAVING_S: Final = 5.0
+
 
 class Spool:
     """Entries by key, which is 32 hex digits and perhaps suffixes like `.tar.gz`.
@@ -49,15 +51,15 @@ class Spool:
         self._writers = writers
         # Of what this process makes: whoever waits for one to be set, looks again.
         self._bells: WeakValueDictionary[str, asyncio.Event] = WeakValueDictionary()
-        self._closing: set[asyncio.Future[None]] = set()
+        self._leaving: set[asyncio.Future[None]] = set()  # what is removed, or about to be
 
     @classmethod
     @asynccontextmanager
     async def running(cls, directory: str, most_bytes: int) -> AsyncIterator[Self]:
         """Keep entries of *most_bytes* together in *directory*, which is made if it is missing.
 
-        Leaving waits until what is left unfinished is removed. Raises `Unavailable` if it cannot
-        be used, or if others could write to it.
+        Leaving waits a while until what is unfinished is removed. Raises `Unavailable` if it
+        cannot be used, or if others could write to it.
         """
         shelf = Shelf(directory, most_bytes)
         lookers, writers = Pool("spool-look", _LOOKERS), Pool("spool-write", _WRITERS)
@@ -66,7 +68,8 @@ class Spool:
             await _done(lookers.submit(shelf.tidy))
             yield spool
         finally:
-            await asyncio.gather(*spool._closing, return_exceptions=True)
+            if spool._leaving:  # a disk that hangs does not hold up the exit
+                await asyncio.wait(spool._leaving, timeout=_LEAVING_S)
             lookers.shutdown(wait=False, cancel_futures=True)
             writers.shutdown(wait=False, cancel_futures=True)
 
@@ -81,11 +84,19 @@ class Spool:
         Raises `Begun` if somebody was faster. To find it may fail all the same, if it is gone
         again; then begin.
         """
-        part = await _done(self._lookers.submit(self._shelf.begin, key, most_bytes), Part.close)
+        begun = asyncio.create_task(self._begun(key, most_bytes))
+        try:
+            return await asyncio.shield(begun)
+        except asyncio.CancelledError:
+            _kept(self._leaving, asyncio.create_task(_left(begun)))
+            raise
+
+    async def _begun(self, key: str, most_bytes: int) -> "Growing | None":
+        part = await _done(self._lookers.submit(self._shelf.begin, key, most_bytes))
         if part is None:
             return None
         bell = self._bells[key] = asyncio.Event()
-        return Growing(key, part, most_bytes, self._writers, bell, self._closing)
+        return Growing(key, part, most_bytes, self._writers, bell, self._leaving)
 
     async def check(self) -> None:
         """Return if the directory is there, and safe; what is in it is not looked at."""
@@ -170,7 +181,7 @@ class Growing:
         most_bytes: int,
         pool: Pool,
         bell: asyncio.Event,
-        closing: set[asyncio.Future[None]],
+        leaving: set[asyncio.Future[None]],
     ) -> None:
         self.key = key
         self._part = part
@@ -179,15 +190,14 @@ class Growing:
         self._size = 0
         self._pool = pool
         self._bell = bell
-        self._closing = closing
+        self._leaving = leaving
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *exc: object) -> None:
         closing = asyncio.wrap_future(self._pool.submit(self._part.close))
-        self._closing.add(closing)
-        closing.add_done_callback(self._closing.discard)
+        _kept(self._leaving, closing)
         try:
             # Shielded: taken out of the pool's queue, it would keep the entry reserved for ever.
             await asyncio.shield(closing)
@@ -239,6 +249,20 @@ class Growing:
             raise ValueError(f"only {self._left} bytes are reserved, not {count}")
         self._left -= count
         self._size += count
+
+
+async def _left(begun: "asyncio.Task[Growing | None]") -> None:
+    """Take back what nobody waits for any more."""
+    with suppress(Begun, Unavailable):
+        growing = await begun
+        if growing is not None:
+            async with growing:
+                pass
+
+
+def _kept(futures: "set[asyncio.Future[None]]", one: "asyncio.Future[None]") -> None:
+    futures.add(one)
+    one.add_done_callback(futures.discard)
 
 
 async def _done(call: "Future[T]", undo: "Callable[..., object] | None" = None) -> T:

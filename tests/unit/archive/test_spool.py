@@ -442,3 +442,18 @@ async def test_large_entries_come_whole(tmp_path: Path) -> None:
     found = follower.result()
     assert found is not None
     assert blake2b(found).digest() == blake2b(data * 32).digest()
+
+
+async def test_to_leave_while_one_is_begun_for_nobody_leaves_nothing(directory: Path) -> None:
+    """However far it has come with that."""
+    for number in range(200):
+        async with Spool.running(str(directory), BUDGET) as spool:
+            beginning = asyncio.create_task(spool.begin(key_of(number), 900))
+            await asyncio.sleep(number * 0.000002)
+            if beginning.cancel():
+                await asyncio.gather(beginning, return_exceptions=True)
+            elif (growing := beginning.result()) is not None:
+                async with growing:
+                    pass
+
+        assert names(directory) == []
