@@ -7,7 +7,7 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
@@ -20,31 +20,35 @@ _HELPER = b"gateway.archive.helper_process"
 class Halted:
     """The helper processes that make archives for one process and what it has started."""
 
-    def __init__(self, helpers: list[int]) -> None:
-        self._helpers = helpers
+    def __init__(self, helpers: Mapping[int, int]) -> None:
+        self._helpers = helpers  # and the gateway of each
 
     async def work(self, until: Callable[[], object], within_s: float = 20) -> None:
-        """Let them go on, in short turns, until that is so."""
+        """Let them and the gateway go on, in turns, until that is so.
+
+        No turn makes more than what the gateway had asked for before, however long it takes.
+        """
+        gateways = [*self._helpers.values()]
         end = time.monotonic() + within_s
-        while not until():
-            assert time.monotonic() < end, "it has not come true"
-            self.go_on()
-            await asyncio.sleep(_TURN_S)
-            self.stop()
-            await asyncio.sleep(_TURN_S)  # for what was made to be written
+        try:
+            while not until():
+                assert time.monotonic() < end, "it has not come true"
+                _signal(gateways, signal.SIGSTOP)
+                self.go_on()
+                await asyncio.sleep(_TURN_S)
+                self.stop()
+                _signal(gateways, signal.SIGCONT)
+                await asyncio.sleep(_TURN_S)  # for what was made to be written
+        finally:
+            _signal(gateways, signal.SIGCONT)
 
     def stop(self) -> None:
         """Do no more, until `go_on`."""
-        self._signal(signal.SIGSTOP)
+        _signal(self._helpers, signal.SIGSTOP)
 
     def go_on(self) -> None:
         """Do what there is to do."""
-        self._signal(signal.SIGCONT)
-
-    def _signal(self, number: signal.Signals) -> None:
-        for pid in self._helpers:
-            with suppress(ProcessLookupError):
-                os.kill(pid, number)
+        _signal(self._helpers, signal.SIGCONT)
 
 
 @asynccontextmanager
@@ -52,7 +56,7 @@ async def halted(pid: int, workers: int = 1) -> AsyncIterator[Halted]:
     """Stop the helpers of all *workers* at or below the process *pid* while inside."""
     count = workers * (os.cpu_count() or 1)
     await eventually(lambda: len([*_helpers_of(pid)]) == count)
-    helpers = Halted([*_helpers_of(pid)])
+    helpers = Halted(dict(_helpers_of(pid)))
     helpers.stop()
     try:
         yield helpers
@@ -60,12 +64,18 @@ async def halted(pid: int, workers: int = 1) -> AsyncIterator[Halted]:
         helpers.go_on()
 
 
-def _helpers_of(pid: int) -> Iterator[int]:
+def _signal(processes: Iterable[int], number: signal.Signals) -> None:
+    for pid in processes:
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+
+def _helpers_of(pid: int) -> Iterator[tuple[int, int]]:
     for task in Path(f"/proc/{pid}/task").iterdir():
         with suppress(FileNotFoundError, ProcessLookupError):  # ended meanwhile
             for child in map(int, (task / "children").read_text().split()):
                 if _HELPER in Path(f"/proc/{child}/cmdline").read_bytes():
-                    yield child
+                    yield child, pid
                 else:
                     yield from _helpers_of(child)
 

@@ -91,7 +91,7 @@ async def test_it_goes_on_at_any_offset_in_any_worker_and_after_a_restart(
         await goes_on(process)
         await assert_builds(process, 1)
         results = await spooled(process, 2 + len(offsets))
-        assert results == ["miss", *["hit"] * (1 + len(offsets))]
+        assert sorted(results) == [*["hit"] * (1 + len(offsets)), "miss"]
     with command(tmp_path, root, packing(), arguments=TWO) as process:
         await goes_on(process)
         assert await builds(process) == 0

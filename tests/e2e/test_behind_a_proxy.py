@@ -18,7 +18,7 @@ from httpx_sse import aconnect_sse
 
 from gateway.domain.model import Scope
 from tests import wire
-from tests.e2e.operating import FILES, Clients, log_of, logged, made_link
+from tests.e2e.operating import FILES, Clients, eventually, log_of, logged, made_link
 from tests.e2e.proxies import Proxy, caddy, nginx
 from tests.gateways import AUTH, KEY, Process, command, key_entry, plant
 
@@ -330,18 +330,21 @@ async def test_a_reload_of_nginx_loses_nothing(nginx_before: tuple[Behind, str])
         answer = await wire.ask(running.proxy.port, f"{FILES}/big.bin", AUTH)
         return hashlib.sha256(answer.body).hexdigest()
 
+    def reloads() -> int:
+        return running.proxy.log.read_text().count("signal 1 (SIGHUP) received")
+
     asking = asyncio.create_task(small())
     downloads = [asyncio.create_task(download()) for _ in range(4)]
-    for _ in range(3):
+    for count in (1, 2, 3):
         await asyncio.sleep(0.1)
         running.proxy.reload()
+        await eventually(lambda count=count: reloads() == count)
     sums = await asyncio.gather(*downloads)
     over.set()
     await asking
 
     assert set(sums) == {sha256}
     assert statuses == {200}
-    assert running.proxy.log.read_text().count("signal 1 (SIGHUP) received") == 3
 
 
 async def test_a_gateway_that_drains_finishes_what_nginx_is_sending(
