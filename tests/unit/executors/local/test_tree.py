@@ -32,7 +32,13 @@ from gateway.executors.local.root import Root
 from gateway.executors.local.walking import walk_batches
 from gateway.system.resolver import Resolver, choose
 from tests import needs
-from tests.unit.executors.local.rig import RESOLVERS, Place, listed, open_files
+from tests.unit.executors.local.rig import (
+    RESOLVERS,
+    Place,
+    listed,
+    no_more_open_than,
+    open_files,
+)
 
 ODD_NAMES = [
     b"new\nline",
@@ -406,9 +412,8 @@ async def test_leaving_a_walk_closes_what_it_has_open(
             if seen == batches:
                 break
             seen += 1
-    await asyncio.sleep(0.1)
 
-    assert open_files() == before
+    await no_more_open_than(before)
 
 
 async def test_a_cancelled_walk_closes_what_it_has_open(tree: Place, executor: Local) -> None:
@@ -422,9 +427,8 @@ async def test_a_cancelled_walk_closes_what_it_has_open(tree: Place, executor: L
         task.cancel()
         await asyncio.wait([task])
         assert task.cancelled()
-    await asyncio.sleep(0.1)
 
-    assert open_files() == before
+    await no_more_open_than(before)
 
 
 async def test_two_walks_at_once_do_not_mix(tree: Place, executor: Local) -> None:
