@@ -12,9 +12,14 @@ from typing import Literal
 import pytest
 import structlog
 import uvloop
+from hypothesis import HealthCheck, settings
 
 from tests import gateways, needs, seccomp, stores
 from tests.gateways import Gateway, resolved_by, running
+
+# On top of what is in force, CI or not: an example is slow when the machine is busy.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 
 def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:

@@ -83,7 +83,7 @@ def model(
 
 
 @pytest.mark.parametrize("name", MODELLED)
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(data=st.data(), tree=TREES)
 async def test_a_random_tree_is_what_the_model_says(
     name: str, data: st.DataObject, tree: Tree

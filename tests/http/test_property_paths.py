@@ -83,7 +83,6 @@ def _encoded(path: bytes, seed: int) -> bytes:
 
 @settings(
     max_examples=400,
-    deadline=None,
     derandomize=bool(os.environ.get("CI")),
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )

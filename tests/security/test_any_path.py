@@ -72,7 +72,7 @@ def opened_both_ways(opener: Opener, path: WorkspacePath) -> bytes | None:
 @example(raw=b"linked/../up/c")
 @example(raw=b"a/up/a/b/up/link")
 @example(raw=b"up/c")
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 def test_what_is_opened_is_what_the_kernel_finds_inside(tree: Place, raw: bytes) -> None:
     try:
         path = WorkspacePath.parse(raw)

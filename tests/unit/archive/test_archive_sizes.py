@@ -43,9 +43,7 @@ TREES = st.dictionaries(
 ).map(_without_files_as_directories)
 
 
-@settings(
-    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(tree=TREES, form=st.sampled_from(Format), stored=st.booleans())
 def test_the_planned_size_is_right_and_the_bound_holds(
     helpers: Helpers, tree: Tree, form: Format, stored: bool

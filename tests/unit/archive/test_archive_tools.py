@@ -183,9 +183,7 @@ def _flat(tree: object, prefix: bytes = b"") -> Iterator[tuple[bytes, bytes | No
         yield prefix, tree
 
 
-@settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(tree=_TREES, form=st.sampled_from(FORMS))
 def test_whatever_the_tree_is_it_comes_out_again(
     helpers: Helpers, tree: object, form: tuple[Format, bool]

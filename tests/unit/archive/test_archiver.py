@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.archive.archiver import Archiver
+from gateway.archive.archiver import Archiver, Obtained
 from gateway.archive.direct import Direct
 from gateway.archive.helpers import Helpers
 from gateway.archive.plan import Plan
@@ -46,10 +46,14 @@ async def obtained(archiver: Archiver, plan: Plan, source: Fetched) -> tuple[str
     """Where it came from, and all of it."""
     async with AsyncExitStack() as owner:
         found = await archiver.obtain(plan, source, owner)
-        async with found.made as made:
-            if isinstance(made, Direct):
-                return found.result, b"".join([piece async for piece in made.chunks(0, None)])
-            return found.result, await read_on(made)
+        return found.result, await whole(found)
+
+
+async def whole(found: Obtained) -> bytes:
+    async with found.made as made:
+        if isinstance(made, Direct):
+            return b"".join([piece async for piece in made.chunks(0, None)])
+        return await read_on(made)
 
 
 async def begun(archiver: Archiver, plan: Plan, source: Fetched, owner: AsyncExitStack) -> Spooled:
@@ -81,21 +85,25 @@ def counted(outcome: str) -> float:
 
 
 async def test_twenty_equal_requests_make_one_archive(archiver: Archiver, directory: Path) -> None:
-    source = Fetched(TREE, pause_s=0.001)
+    gate = asyncio.Event()
+    source = Fetched(TREE, pause_s=0.001, gate=gate)
     plan = await plan_by(archiver, source)
     before = counted("ok")
 
-    answers = await asyncio.gather(*(obtained(archiver, plan, source) for _ in range(20)))
+    requests = (archiver.obtain(plan, source, AsyncExitStack()) for _ in range(20))
+    found = await asyncio.gather(*requests)
+    gate.set()
+    answers = await asyncio.gather(*map(whole, found))
 
-    assert sorted(result for result, _ in answers) == ["follow"] * 19 + ["miss"]
-    assert len({data for _, data in answers}) == 1
+    assert sorted(each.result for each in found) == ["follow"] * 19 + ["miss"]
+    assert len(set(answers)) == 1
     assert source.opened == len(TREE)
     assert await settled(directory) == [plan.key]
     async with asyncio.timeout(5):
         while counted("ok") == before:
             await asyncio.sleep(0.01)
     assert counted("ok") == before + 1
-    assert await obtained(archiver, plan, source) == ("hit", answers[0][1])
+    assert await obtained(archiver, plan, source) == ("hit", answers[0])
     assert source.opened == len(TREE)
 
 
@@ -152,7 +160,8 @@ async def test_a_build_that_fails_leaves_nothing_and_the_next_one_works(
 async def test_no_more_archives_are_made_at_once_than_may_be(
     archiver: Archiver, directory: Path
 ) -> None:
-    sources = [Fetched({**TREE, b"%d" % number: b"x"}, pause_s=0.002) for number in range(3)]
+    gate = asyncio.Event()
+    sources = [Fetched({**TREE, b"%d" % number: b"x"}, gate=gate) for number in range(3)]
     plans = [await plan_by(archiver, source) for source in sources]
     async with AsyncExitStack() as stack:
         for plan, source in zip(plans[:2], sources[:2], strict=True):
@@ -160,10 +169,12 @@ async def test_no_more_archives_are_made_at_once_than_may_be(
 
         with pytest.raises(TooManyRequests) as refused:
             await obtained(archiver, plans[2], sources[2])
-        followed = await obtained(archiver, plans[0], sources[0])
+        followed = await archiver.obtain(plans[0], sources[0], AsyncExitStack())
+        gate.set()
+        await whole(followed)
 
     assert refused.value.retry_after_s > 0
-    assert followed[0] == "follow"
+    assert followed.result == "follow"
     assert sources[2].opened == 0
     await alone()
     result, _ = await obtained(archiver, plans[2], sources[2])
@@ -330,12 +341,17 @@ async def test_to_leave_while_a_build_is_given_up_leaves_nothing(directory: Path
 
 async def test_to_finish_is_to_make_what_somebody_follows(archiver: Archiver) -> None:
     """And nothing else."""
-    source, other = Fetched(TREE, pause_s=0.005), Fetched({**TREE, b"x": b"x"}, pause_s=0.005)
+    gate, given_up = asyncio.Event(), asyncio.Event()
+    source, other = Fetched(TREE, gate=gate), Fetched({**TREE, b"x": b"x"}, gate=gate)
     plans = await plan_by(archiver, source), await plan_by(archiver, other)
     async with AsyncExitStack() as owner, await begun(archiver, plans[0], source, owner) as made:
+        owner.callback(given_up.set)
         async with await begun(archiver, plans[1], other, owner):
             pass
         finishing = asyncio.create_task(archiver.finish(30))
+        await asyncio.wait_for(given_up.wait(), 5)
+        assert not finishing.done()
+        gate.set()
         data = await read_on(made)
         await asyncio.wait_for(finishing, 5)
 
@@ -347,10 +363,10 @@ async def test_to_finish_is_to_make_what_somebody_follows(archiver: Archiver) ->
 
 
 async def test_to_finish_takes_no_longer_than_the_limit(archiver: Archiver) -> None:
-    source = Fetched(TREE, pause_s=0.1)
+    source = Fetched(TREE, gate=asyncio.Event())
     plan = await plan_by(archiver, source)
     async with AsyncExitStack() as owner, await begun(archiver, plan, source, owner) as made:
-        await asyncio.wait_for(archiver.finish(0.1), 1)
+        await asyncio.wait_for(archiver.finish(0.1), 5)
         with pytest.raises(StreamBroken):
             await made.completed()
 

@@ -116,4 +116,4 @@ class SpoolMachine(RuleBasedStateMachine):
 
 
 TestSpoolMachine = SpoolMachine.TestCase
-TestSpoolMachine.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
+TestSpoolMachine.settings = settings(max_examples=40, stateful_step_count=30)

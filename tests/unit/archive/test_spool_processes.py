@@ -9,6 +9,7 @@ import pytest
 from gateway.archive.spool import Begun, Spool
 from gateway.domain.errors import StreamBroken
 from tests.unit.archive.spools import (
+    Other,
     another_process,
     content,
     key_of,
@@ -134,22 +135,24 @@ async def test_processes_together_keep_to_the_budget(tmp_path: Path) -> None:
                 made += 1
         return made
 
+    async def made_by(other: Other, number: int) -> bool:
+        if await asyncio.to_thread(other.ask, f"begin {number} {size}") != "begun":
+            return False
+        order = f"append {number} 0 {size}"
+        assert await asyncio.to_thread(other.ask, order) == "appended"
+        assert await asyncio.to_thread(other.ask, "finish") == "finished"
+        assert on_disk(tmp_path) <= BUDGET
+        return True
+
     with another_process(tmp_path, BUDGET) as one, another_process(tmp_path, BUDGET) as two:
         async with Spool.running(str(tmp_path), BUDGET) as spool:
             tasks = [asyncio.create_task(make_some(spool, first)) for first in (0, 5, 10)]
-            made = 0
             for number in range(100, 110):
                 for other in (one, two):
-                    order = f"begin {number} {size}"
-                    if await asyncio.to_thread(other.ask, order) != "begun":
-                        continue
-                    order = f"append {number} 0 {size}"
-                    assert await asyncio.to_thread(other.ask, order) == "appended"
-                    assert await asyncio.to_thread(other.ask, "finish") == "finished"
-                    made += 1
-                    assert on_disk(tmp_path) <= BUDGET
+                    await made_by(other, number)
             ours = await asyncio.gather(*tasks)
+            assert await made_by(one, 200)  # before, there may have been no room for them
+            assert await made_by(two, 201)
 
-    assert made > 0
     assert sum(ours) > 0
     assert all(len(name) == 32 for name in names(tmp_path))

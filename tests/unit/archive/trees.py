@@ -95,12 +95,13 @@ class Kept:
 
 @dataclass
 class Fetched:
-    """Members whose bodies have to be opened; *now* is what they are by then."""
+    """Members whose bodies have to be opened, from *gate* on; *now* is what they are by then."""
 
     tree: Tree
     now: dict[bytes, bytes] = field(default_factory=dict)
     pause_s: float = 0
     breaks: bool = True
+    gate: asyncio.Event | None = None
     bodies: None = None
     opened: int = 0
     at_once: int = 0
@@ -118,6 +119,8 @@ class Fetched:
 
     @asynccontextmanager
     async def open(self, member: Member) -> AsyncIterator[Kept]:
+        if self.gate is not None:
+            await self.gate.wait()
         data = self.now.get(b"/".join(member.parts))
         if data is None:
             raise PathNotFound("there is no such file")

@@ -110,11 +110,17 @@ async def test_who_leaves_takes_the_fetch_from_nobody(there: Issuer) -> None:
 
 
 async def test_whoever_knows_the_key_never_waits(there: Issuer) -> None:
+    began = asyncio.Event()
+
+    async def silent(request: web.Request) -> web.StreamResponse:
+        began.set()
+        return await hang(request)
+
     async with trusting(there.url) as keys:
         await asyncio.sleep(0.2)
-        there.answer = hang
+        there.answer = silent
         waiting = asyncio.ensure_future(keys.renewed())
-        await asyncio.sleep(0.1)
+        await asyncio.wait_for(began.wait(), 5)
 
         assert there.asked == 2
         assert kids(keys.current()) == ["one", "ec", "ed"]

@@ -1,7 +1,7 @@
 """Reading and writing YAML, whatever stands in it."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.config.errors import ConfigError
@@ -35,7 +35,6 @@ DATA = st.recursive(
 
 
 @given(TEXT)
-@settings(deadline=None)  # the machine is shared
 def test_no_text_does_worse_than_a_problem(text):
     said = ["c.yaml"]
     try:
@@ -52,14 +51,12 @@ def test_no_text_does_worse_than_a_problem(text):
 @given(
     st.dictionaries(st.sampled_from(["server", "auth", "limits", "executors", "placement"]), DATA)
 )
-@settings(deadline=None)  # the machine is shared
 def test_no_data_does_worse_than_a_problem(data):
     with pytest.raises(ConfigError):
         from_mapping(data, EXECUTORS, "here")
 
 
 @given(DATA)
-@settings(deadline=None)  # the machine is shared
 def test_what_is_written_is_read_back(data):
     document = read_text(written(data), "c.yaml", {})
 

@@ -146,7 +146,7 @@ async def test_a_whole_archive_is_known_when_it_was_prepared() -> None:
     "pieces", [[b"ar"], [b"archive", b"!"], [b"ar", 5.0], [b"ar", ValueError("secret")]]
 )
 async def test_a_whole_archive_is_complete_or_broken(pieces: list[Any]) -> None:
-    async with guarded(whole(Archive("x", pieces))).archive("s1", asked()) as archive:
+    async with guarded(whole(Archive("x", pieces)), idle=0.2).archive("s1", asked()) as archive:
         assert isinstance(archive, ArchiveStream)
         await archive.prepare(whole=False)
         with pytest.raises(StreamBroken):
@@ -240,9 +240,9 @@ async def test_a_large_workspace_is_no_failure_of_the_backend() -> None:
 
 
 async def test_the_time_to_collect_begins_behind_the_wait_for_a_slot() -> None:
-    guard = guarded(at_once(0.4), concurrency=1, first_byte=3.0, total=0.8)
+    guard = guarded(at_once(0.4), concurrency=1, total=1.5)
     await guard.slots.acquire("held")
-    asyncio.get_running_loop().call_later(0.6, guard.slots.release, "held")
+    asyncio.get_running_loop().call_later(1.4, guard.slots.release, "held")
 
     async with members_of(guard, "s1", asked()) as members:
         assert members.fallback is None

@@ -40,7 +40,7 @@ ENTRY = Entry(PATH, Kind.FILE, 5, 0, 0o644)
 def guarded(
     inner: Scripted, *, concurrency: int = 9, most: int = 100, **timeouts: float
 ) -> Guarded:
-    limits = {"connect": 1.0, "first_byte": 0.2, "idle": 0.2, "total": 5.0, **timeouts}
+    limits = {"connect": 1.0, "first_byte": 5.0, "idle": 5.0, "total": 5.0, **timeouts}
     config = ExecutorConfig.model_construct(
         type="scripted", concurrency=concurrency, timeout=Timeouts.model_construct(**limits)
     )
@@ -145,9 +145,9 @@ async def test_an_answer_that_does_not_begin_is_a_timeout():
     began = time.monotonic()
 
     with pytest.raises(TimedOut):
-        await content(guarded(Scripted("x", 5.0)))
+        await content(guarded(Scripted("x", 5.0), first_byte=0.2))
 
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 4
 
 
 async def test_a_timeout_that_the_executor_raises_is_one():
@@ -163,7 +163,7 @@ async def test_a_stream_that_falls_silent_is_broken():
     inner = Scripted("x", pieces=[HEAD, 5.0, b"llo"], size=LARGE)
 
     with pytest.raises(StreamBroken):
-        await content(guarded(inner), count=LARGE)
+        await content(guarded(inner, idle=0.2), count=LARGE)
 
     assert inner.open_now == 0
 
@@ -175,7 +175,7 @@ async def test_a_stream_that_drips_for_ever_is_broken_at_the_end_of_its_time():
     with pytest.raises(StreamBroken):
         await content(guarded(inner, total=0.3), count=LARGE)
 
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 4
 
 
 @pytest.mark.parametrize(
@@ -200,9 +200,8 @@ async def test_a_body_that_is_not_as_promised_is_broken(pieces, count):
         ([b"he", StreamBroken("reset"), b"llo"], "protocol"),
         ([b"he", ValueError("x"), b"llo"], "protocol"),
         ([b"he", Unavailable("gone"), b"llo"], "unavailable"),
-        ([b"he", 5.0, b"llo"], "timeout"),
     ],
-    ids=["short", "broken", "fails", "outage", "silent"],
+    ids=["short", "broken", "fails", "outage"],
 )
 async def test_a_small_file_comes_whole_or_another_executor_can_be_asked(pieces, code):
     inner = Scripted("x", pieces=pieces)
@@ -211,6 +210,15 @@ async def test_a_small_file_comes_whole_or_another_executor_can_be_asked(pieces,
         await content(guarded(inner))
 
     assert caught.value.code == code
+    assert inner.open_now == 0
+
+
+async def test_a_small_file_that_falls_silent_is_a_timeout():
+    inner = Scripted("x", pieces=[b"he", 5.0, b"llo"])
+
+    with pytest.raises(TimedOut):
+        await content(guarded(inner, first_byte=0.2))
+
     assert inner.open_now == 0
 
 
@@ -243,7 +251,7 @@ MANY = [ENTRY] * 256  # of a listing, what has come when entering ends
 
 @pytest.mark.parametrize("step", [5.0, ValueError("x")], ids=["silent", "fails"])
 async def test_a_walk_that_stops_halfway_is_broken(step):
-    guard = guarded(Scripted("x", batches=[MANY, step]))
+    guard = guarded(Scripted("x", batches=[MANY, step]), idle=0.2)
 
     async with guard.walk("s1", WorkspacePath.ROOT, depth=1) as walk:
         batches = aiter(walk)
@@ -261,15 +269,17 @@ async def test_a_walk_may_end_in_an_outage():
 
 
 async def test_a_slow_walk_begins_before_it_is_whole():
-    batches = [[ENTRY], 0.08, [ENTRY], 0.08, [ENTRY], 0.08, [ENTRY]]
-    guard = guarded(Scripted("x", batches=batches))
+    entered = asyncio.Event()
+    batches = [[ENTRY], 0.8, [ENTRY], entered.wait, [ENTRY]]
+    guard = guarded(Scripted("x", batches=batches), first_byte=3.0)
 
     async with guard.walk("s1", WorkspacePath.ROOT, depth=1) as walk:
-        assert [batch async for batch in walk] == [[ENTRY]] * 4
+        entered.set()
+        assert [batch async for batch in walk] == [[ENTRY]] * 3
 
 
 async def test_a_call_holds_its_slot_until_it_is_left():
-    guard = guarded(Scripted("x"), concurrency=1)
+    guard = guarded(Scripted("x"), concurrency=1, first_byte=0.2)
 
     async with guard.open("s1", PATH):
         with pytest.raises(Busy):
@@ -379,13 +389,13 @@ async def test_verdicts_and_full_slots_do_not_open_the_circuit():
 
 async def test_the_time_for_an_answer_begins_with_the_call_not_with_the_wait_for_a_slot():
     """Else readers who hold all slots for long could have those behind them open the circuit."""
-    guard = guarded(Scripted("x", *[0.4] * 9), concurrency=5, first_byte=0.8)
+    guard = guarded(Scripted("x", *[1.2] * 9), concurrency=5, first_byte=2.0)
     for _ in range(5):
         await guard.slots.acquire("held")
 
     async with asyncio.TaskGroup() as tasks:
         late = [tasks.create_task(content(guard, f"s{number}")) for number in range(5)]
-        await asyncio.sleep(0.6)
+        await asyncio.sleep(1.2)
         for _ in range(5):
             guard.slots.release("held")
 
@@ -396,7 +406,7 @@ async def test_the_time_for_an_answer_begins_with_the_call_not_with_the_wait_for
 async def given_up_on(*steps: Step, **how: Any) -> Guarded:
     """A guard whose circuit has just opened, and may be tried again; then *steps* are taken."""
     now = 0.0
-    guard = guarded(Scripted("x", *[Unreachable("refused")] * 5, *steps, **how), first_byte=0.5)
+    guard = guarded(Scripted("x", *[Unreachable("refused")] * 5, *steps, **how))
     guard.circuit = Circuit(lambda state: None, 0.5, lambda: now)
     while guard.may_retry():
         pass
@@ -486,11 +496,11 @@ async def test_a_client_that_leaves_counts_against_nobody():
 
 async def test_the_total_time_counts_also_for_what_comes_at_once():
     """A client that reads slowly would else hold its slot for as long as it likes."""
-    guard = guarded(Scripted("x", pieces=[bytes(65_536)] * 8, size=8 * 65_536), total=0.1)
+    guard = guarded(Scripted("x", pieces=[bytes(65_536)] * 8, size=8 * 65_536), total=0.5)
 
     async with guard.open("s1", PATH) as stream:
         coming = stream.chunks(0, 8 * 65_536)
         await anext(coming)
-        await asyncio.sleep(0.15)
+        await asyncio.sleep(0.6)
         with pytest.raises(StreamBroken):
             await anext(coming)

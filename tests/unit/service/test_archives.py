@@ -48,7 +48,7 @@ async def test_one_that_a_backend_makes_ends_with_who_takes_it(tmp_path: Path) -
             await stream.prepare(whole=False)
             return b"".join([chunk async for chunk in stream.chunks(0, None)])
 
-    async with archives_of(guarded(inner, concurrency=1, first_byte=5.0), tmp_path) as archives:
+    async with archives_of(guarded(inner, concurrency=1), tmp_path) as archives:
         asking = [asyncio.create_task(downloaded(archives)) for _ in range(3)]
         await asyncio.sleep(0.05)
         may_begin.set()

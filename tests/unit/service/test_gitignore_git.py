@@ -69,7 +69,7 @@ async def left(root: Path, path: bytes = b"") -> list[bytes]:
 
 
 @given(ignores=ignore_files, others=files, below=st.booleans())
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_git_agrees(
     ignores: dict[tuple[bytes, ...], list[bytes]], others: list[tuple[bytes, ...]], below: bool
 ):

@@ -81,7 +81,7 @@ def ignored(lines: list[bytes], paths: dict[bytes, bool]) -> set[bytes]:
 
 
 @given(lines=st.lists(LINES, min_size=1, max_size=4))
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_git_agrees(tree: Path, lines: list[bytes]):
     paths = entries(tree)
     (tree / ".gitignore").write_bytes(b"\n".join(lines) + b"\n")

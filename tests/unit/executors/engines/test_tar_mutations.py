@@ -61,7 +61,7 @@ def is_python_of_one_mind(tar: bytes, found: Given) -> bool:
     return True
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @tried(some.sampled_from(TARS), some.data())
 def test_a_changed_tar_is_read_as_others_read_it_or_not_at_all(tar, data):
     changed = bytearray(tar)
@@ -73,7 +73,7 @@ def test_a_changed_tar_is_read_as_others_read_it_or_not_at_all(tar, data):
     assert found is None or is_python_of_one_mind(bytes(changed), found)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @tried(some.sampled_from(TARS), some.data())
 def test_a_header_that_lies_with_a_good_checksum_is_read_as_others_read_it(tar, data):
     changed = bytearray(tar)
@@ -88,7 +88,7 @@ def test_a_header_that_lies_with_a_good_checksum_is_read_as_others_read_it(tar, 
     assert found is None or is_python_of_one_mind(bytes(changed), found)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @tried(some.sampled_from(TARS), some.data())
 def test_a_tar_that_lost_a_part_is_not_read(tar, data):
     """Unless what it lost are whole members: then it is another tar."""
@@ -96,7 +96,7 @@ def test_a_tar_that_lost_a_part_is_not_read(tar, data):
     assert outcome(tar[: data.draw(some.integers(0, end - 1024))]) is None
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @tried(some.binary(max_size=3000), some.integers(1, 700))
 def test_noise_is_a_verdict(noise, piece):
     outcome(noise, piece)
@@ -113,7 +113,7 @@ MEMBERS = some.one_of(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @tried(some.lists(MEMBERS, max_size=12), some.integers(1, 2000))
 def test_whatever_a_tar_holds_its_members_make_a_tree(members, piece):
     found = outcome(b"".join(members) + bytes(1024), piece)

@@ -19,6 +19,7 @@ from gateway.domain.errors import (
 )
 from gateway.domain.model import Kind
 from tests.gateways import plant
+from tests.ports import free_port
 from tests.unit.executors.firecracker.rig import (
     at,
     content,
@@ -188,7 +189,7 @@ async def test_no_machine_is_unavailable(executor, shannon, depth):
 
 
 async def test_a_machine_that_does_not_answer_in_time_is_unavailable(executor, shannon):
-    shannon.patience_s = 0.01
+    shannon.patience_s = 0
 
     with pytest.raises(Unavailable):
         await content(executor, "a.txt")
@@ -274,8 +275,8 @@ async def test_an_ill_executor_is_not_ready(answer):
         assert not (await executor.probe()).ready
 
 
-async def test_an_executor_that_is_not_there_is_unavailable(unused_tcp_port):
-    async with firecracker(f"http://127.0.0.1:{unused_tcp_port}") as executor:
+async def test_an_executor_that_is_not_there_is_unavailable():
+    async with firecracker(f"http://127.0.0.1:{free_port()}") as executor:
         assert not (await executor.probe()).ready
         with pytest.raises((Unavailable, TimedOut)):
             await content(executor, "a.txt")

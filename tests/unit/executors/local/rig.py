@@ -1,5 +1,6 @@
 """A root with one session, and the local executor on it."""
 
+import asyncio
 import gc
 import os
 from collections.abc import AsyncIterator
@@ -81,3 +82,10 @@ async def listed(
 def open_files() -> int:
     gc.collect()  # the event loops of earlier tests
     return len(os.listdir("/proc/self/fd"))
+
+
+async def no_more_open_than(count: int) -> None:
+    """Wait for it: a thread closes what it has open after its task has gone."""
+    async with asyncio.timeout(5):
+        while open_files() > count:
+            await asyncio.sleep(0.01)

@@ -15,7 +15,7 @@ from gateway.executors.local.local import Local
 from gateway.system.descriptor import Descriptor
 from gateway.system.reading import PIECE
 from tests import needs
-from tests.unit.executors.local.rig import Place, open_files, running
+from tests.unit.executors.local.rig import Place, no_more_open_than, open_files, running
 
 F = WorkspacePath((b"f",))
 BODY = random.Random(1).randbytes(3 * PIECE + 12_345)
@@ -202,9 +202,8 @@ async def test_cancelled_readers_leave_no_file_open(place: Place, executor: Loca
         await asyncio.sleep(number % 6 / 2000)
         task.cancel()
         await asyncio.wait([task])
-    await asyncio.sleep(0.05)
 
-    assert open_files() == before
+    await no_more_open_than(before)
 
 
 def test_a_held_descriptor_is_closed_by_the_last_thread_that_holds_it(tmp_path: Path) -> None:
