@@ -314,7 +314,7 @@ async def test_workers_that_keep_dying_are_replaced_ever_more_slowly(
             os.kill(children(process.popen.pid)[-1], signal.SIGKILL)
             await logged(process, "serving", count)
 
-            assert time.monotonic() - since >= pause_s
+            assert pause_s <= time.monotonic() - since < pause_s + 0.9
 
 
 async def test_reloads_in_quick_succession_lose_no_worker(tmp_path: Path, root: Path) -> None:

@@ -147,7 +147,7 @@ async def test_the_last_keeps_its_share_of_the_time():
     executor = chain(Scripted("a", 9.0), Scripted("b", 0.01), deadline_s=2)
 
     assert await answer(executor) == ("b", "timeout")
-    assert time.monotonic() - began < 8
+    assert time.monotonic() - began < 2
 
 
 async def test_all_together_keep_the_deadline():

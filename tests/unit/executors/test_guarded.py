@@ -147,7 +147,7 @@ async def test_an_answer_that_does_not_begin_is_a_timeout():
     with pytest.raises(TimedOut):
         await content(guarded(Scripted("x", 5.0), first_byte=0.2))
 
-    assert time.monotonic() - began < 4
+    assert time.monotonic() - began < 1
 
 
 async def test_a_timeout_that_the_executor_raises_is_one():
@@ -175,7 +175,7 @@ async def test_a_stream_that_drips_for_ever_is_broken_at_the_end_of_its_time():
     with pytest.raises(StreamBroken):
         await content(guarded(inner, total=0.3), count=LARGE)
 
-    assert time.monotonic() - began < 4
+    assert time.monotonic() - began < 1
 
 
 @pytest.mark.parametrize(

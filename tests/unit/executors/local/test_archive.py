@@ -85,7 +85,7 @@ async def test_what_is_no_file_is_never_opened(place: Place, executor: Local) ->
 
         assert await packed(executor, "s1", asked()) == ({b"f": b"inside"}, skipped + 1)
 
-    assert time.perf_counter() - begun < 10
+    assert time.perf_counter() - begun < 1
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ async def test_a_sparse_file_is_as_large_as_it_says(
             pass
 
     assert raised.value.message.startswith(limit)
-    assert time.perf_counter() - begun < 4
+    assert time.perf_counter() - begun < 1
 
 
 async def test_a_walk_ends_at_the_first_that_is_too_much(place: Place, executor: Local) -> None:
