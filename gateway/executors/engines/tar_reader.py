@@ -82,7 +82,8 @@ class TarReader:
     def _begin(self, block: bytes) -> None:
         if not any(block):
             self._zeros += 1
-            if self._extended or self._zeros > _MOST_ZEROS:
+            is_announced = self._header is not None and self._header.kind in EXTENDED
+            if is_announced or self._zeros > _MOST_ZEROS:
                 raise fault("no member where one should be")
             return
         if self._zeros:
