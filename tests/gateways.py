@@ -188,16 +188,17 @@ def connections(port: int) -> set[str]:
 def held(port: int) -> int:
     """This process's descriptors, without sockets and pipes other than `connections` to *port*.
 
-    Those are of helpers, which start by themselves, and of whoever asks. The store's are not
-    counted either: it opens its database once more when something is written for the first time.
+    Those, and the null device, are of helpers, which start by themselves, and of whoever asks. The
+    store's are not counted either: it opens its database once more when something is written for
+    the first time.
     """
     clients = connections(port)
     count = 0
     for name in os.listdir("/proc/self/fd"):
         with suppress(FileNotFoundError):
             target = os.readlink(f"/proc/self/fd/{name}")
-            is_file = not target.startswith(("socket:", "pipe:")) and DATABASE not in target
-            count += is_file or target in clients
+            is_other = target.startswith(("socket:", "pipe:", os.devnull)) or DATABASE in target
+            count += not is_other or target in clients
     return count
 
 

@@ -96,7 +96,7 @@ async def test_everything_is_refused_at_once_while_the_server_is_down_and_works_
                 took = [await _refused(call(store)) for call in CALLS.values()]
             await _recovered(store)
 
-        assert max(took) < 1
+        assert max(took) < DEADLINE_S / 2
         assert await store.sessions.find("sess_1", "acme") is not None
     said = [line["event"] for line in logs if line["event"].startswith("store_")]
     assert said == ["store_unavailable", "store_available"]
@@ -134,7 +134,9 @@ async def test_what_could_not_be_written_of_uses_is_no_error() -> None:
         async with opened(server().new_database()) as store:
             async with _stopped():
                 store.keys.note_use("ci")
-                await asyncio.sleep(0.1)
+                async with asyncio.timeout(10):
+                    while not logs:
+                        await asyncio.sleep(0.01)
             await _recovered(store)
 
     said = [line["event"] for line in logs if line["log_level"] != "info"]
@@ -284,7 +286,7 @@ async def test_reading_goes_on_while_somebody_writes(shared: str) -> None:
             assert await store.sessions.find("sess_1", "acme") is not None
             assert len((await store.sessions.page("acme", limit=9)).sessions) == 1
 
-            assert time.monotonic() - begun < 1
+            assert time.monotonic() - begun < DEADLINE_S / 2
 
 
 async def test_a_call_that_is_cancelled_leaves_the_store_as_it_was(store: Store) -> None:

@@ -48,6 +48,8 @@ async def test_memory_stays_flat(subject, tmp_path):
     remote_root, local_root = tmp_path / "remote", tmp_path / "local"
     plant(remote_root / "s1", FILES)
     local_root.mkdir()
+    for encoding in ("gzip", "deflate"):
+        faults.zeros(encoding, 1024 * _MB)  # takes seconds, in which no proxy could answer
     most = _MOST_GROWTH + _MORE_GROWTH.get(subject.name, 0)
     async with subject.backend(remote_root) as backend, fault_proxy.running(backend) as proxy:
         section = subject.section(tmp_path, f"http://127.0.0.1:{proxy.port}")
@@ -72,4 +74,4 @@ async def test_memory_stays_flat(subject, tmp_path):
 
                 assert process.peak() - before < most, title
                 for answer in answers:
-                    assert answer.status in (404, 413, 502) or not answer.complete, title
+                    assert answer.status in (404, 413, 502, 503) or not answer.complete, title

@@ -615,7 +615,7 @@ async def _drip(sock: socket.socket) -> None:
 async def test_a_slow_but_steady_reader_is_served(root: Path, resolver: ResolverName) -> None:
     """Its socket says that there is room again only after a third of a buffer of megabytes."""
     plant(root, {"s1/large": LARGE * 2})
-    changes = {"server": {"idle_timeout": "200ms"}, **resolved_by(resolver)}
+    changes = {"server": {"idle_timeout": "1s"}, **resolved_by(resolver)}
     async with running(root, changes) as gateway:
         with _slow_reader(gateway, room=50_000) as sock:
             loop = asyncio.get_running_loop()
@@ -623,7 +623,7 @@ async def test_a_slow_but_steady_reader_is_served(root: Path, resolver: Resolver
             data = bytearray()
             while piece := await loop.sock_recv(sock, 20_000):
                 data += piece
-                await asyncio.sleep(0.01)
+                await asyncio.sleep(0.03)
 
     assert data.endswith(LARGE * 2)
 
@@ -638,7 +638,8 @@ async def test_to_an_http_1_0_client_a_listing_that_is_cut_off_has_no_clean_end(
         sock = _slow_reader(gateway)
         async with Wire(*await asyncio.open_connection(sock=sock, limit=1024)) as wire:
             await wire.send(head(FILES.rstrip("/"), AUTH, version="1.0"))
-            await asyncio.sleep(1.5)
+            await wire.reader.readuntil(b"\r\n\r\n")
+            await eventually(lambda: not connections(gateway.port))
             data, end = await wire.rest()
 
     assert not data.endswith(b"]}")
@@ -677,7 +678,7 @@ async def test_many_digests_at_once_starve_nobody(tmp_path: Path, root: Path) ->
     with command(tmp_path, root) as process:
         gateway = Gateway(process.port, 0)
         lags: list[float] = []
-        while len(lags) < 4 and min(lags, default=1) >= 0.2:  # a busy machine delays everybody
+        while len(lags) < 10 and min(lags, default=1) >= 0.2:  # a busy machine delays everybody
             targets = ["large?digest=sha256"] * 40
             asking = asyncio.gather(*(gateway.file(each, method="HEAD") for each in targets))
             lags.append(await slowest_liveness(gateway, asking.done))

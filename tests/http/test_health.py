@@ -55,7 +55,7 @@ async def test_an_executor_that_is_silent_is_told_with_its_circuit(tmp_path: Pat
         return web.Response()
 
     async with serving(routed(web.get("/{any:.*}", silent))) as url:
-        hasty = {"connect": "0.1s", "first_byte": "0.1s", "idle": "0.1s", "total": "0.1s"}
+        hasty = {"connect": "2s", "first_byte": "0.1s", "idle": "0.1s", "total": "0.1s"}
         changes = {
             "executors": {"remote": {"type": "gateway", "url": url, "timeout": hasty}},
             "placement": {"default": {"executor": "remote"}},
