@@ -96,7 +96,7 @@ async def test_everything_is_refused_at_once_while_the_server_is_down_and_works_
                 took = [await _refused(call(store)) for call in CALLS.values()]
             await _recovered(store)
 
-        assert max(took) < DEADLINE_S / 2
+        assert max(took) < 1
         assert await store.sessions.find("sess_1", "acme") is not None
     said = [line["event"] for line in logs if line["event"].startswith("store_")]
     assert said == ["store_unavailable", "store_available"]
@@ -286,7 +286,7 @@ async def test_reading_goes_on_while_somebody_writes(shared: str) -> None:
             assert await store.sessions.find("sess_1", "acme") is not None
             assert len((await store.sessions.page("acme", limit=9)).sessions) == 1
 
-            assert time.monotonic() - begun < DEADLINE_S / 2
+            assert time.monotonic() - begun < 1
 
 
 async def test_a_call_that_is_cancelled_leaves_the_store_as_it_was(store: Store) -> None:

@@ -678,7 +678,7 @@ async def test_many_digests_at_once_starve_nobody(tmp_path: Path, root: Path) ->
     with command(tmp_path, root) as process:
         gateway = Gateway(process.port, 0)
         lags: list[float] = []
-        while len(lags) < 10 and min(lags, default=1) >= 0.2:  # a busy machine delays everybody
+        while len(lags) < 4 and min(lags, default=1) >= 0.2:  # a busy machine delays everybody
             targets = ["large?digest=sha256"] * 40
             asking = asyncio.gather(*(gateway.file(each, method="HEAD") for each in targets))
             lags.append(await slowest_liveness(gateway, asking.done))

@@ -65,7 +65,7 @@ async def test_links_that_leave_and_special_files_are_left_out(
         since = time.monotonic()
         answer = await gateway.ask(ARCHIVE)
 
-        assert time.monotonic() - since < 3
+        assert time.monotonic() - since < 1
         told = await gateway.ask(ARCHIVE + "?manifest=true")
     assert names_in(answer) == ["inside", "kept"]
     assert answer.header("X-Archive-Skipped") == "6"
