@@ -31,9 +31,6 @@ HASTY = Times({"connect": "200ms", "first_byte": "500ms", "idle": "500ms", "tota
 PATIENT = Times({"connect": "5s", "first_byte": "10s", "idle": "10s", "total": "60s"}, 20)
 """For all others: however busy the machine is, it is the fault that is noticed."""
 
-BRIEF = Times({**PATIENT.executor, "idle": "500ms", "total": "3s"}, PATIENT.deadline_s)
-"""For an answer that begins well, however late: only then a deadline ends it."""
-
 
 _SIZE = 3007  # no other number in an answer looks like it
 SMALL = random.Random(1).randbytes(_SIZE)

@@ -35,7 +35,7 @@ from tests import gateways
 from tests.doubles import fault_proxy, faults, file_api
 from tests.doubles.fault_proxy import Answer, Fault
 from tests.faults import stage
-from tests.faults.stage import BRIEF, FILES, PATIENT, Times
+from tests.faults.stage import FILES, HASTY, PATIENT, Times
 from tests.faults.subjects import SUBJECTS, Subject
 from tests.gateways import plant
 from tests.unit.executors.engines.tars import END, Given, held, member, packed
@@ -137,7 +137,7 @@ BROKEN: dict[str, tuple[Fault, type[GatewayError]]] = {
 @pytest.mark.parametrize(("fault", "expected"), BROKEN.values(), ids=BROKEN.keys())
 async def test_what_is_not_whole_is_an_outage(packer, fault, expected, tmp_path):
     """And the next one is whole."""
-    times = BRIEF if expected is TimedOut else PATIENT
+    times = HASTY if expected is TimedOut else PATIENT
     async with staged(packer, tmp_path, times=times) as stage:
         stage.proxy.fault = fault
         with pytest.raises(Outage) as raised:
