@@ -12,7 +12,8 @@ DEV := $(VENV)/.dev-installed
 demo: $(RUN)  ## serve a sample workspace on 127.0.0.1:$(PORT)
 	@$(BIN)/workspace-gateway demo --port $(PORT)
 
-test: $(DEV) backends  ## everything that can be tested on this machine
+test: $(DEV)  ## everything that can be tested on this machine
+	-@$(MAKE) --no-print-directory backends
 	$(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
 
 backends:  ## foreign servers that tests talk to, from PyPI and npm

@@ -283,10 +283,10 @@ def command(
             popen.send_signal(signal.SIGQUIT)  # at once, whoever is still being answered
             try:
                 popen.wait(15)
-            except subprocess.TimeoutExpired:
+            except subprocess.TimeoutExpired as exc:
                 popen.kill()
                 popen.wait()
-                raise AssertionError(f"it did not end: {log.read_text()}") from None
+                raise AssertionError(f"it did not end: {log.read_text()}") from exc
 
 
 def _connect(process: Process) -> None:

@@ -8,7 +8,7 @@ import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Future
 from contextlib import asynccontextmanager, contextmanager, suppress
-from typing import Final, Self, TypeVar
+from typing import Any, Final, Self, TypeVar
 from weakref import WeakValueDictionary
 
 import structlog
@@ -51,7 +51,7 @@ class Spool:
         self._writers = writers
         # Of what this process makes: whoever waits for one to be set, looks again.
         self._bells: WeakValueDictionary[str, asyncio.Event] = WeakValueDictionary()
-        self._leaving: set[asyncio.Future[None]] = set()  # what is removed, or about to be
+        self._leaving: set[asyncio.Future[Any]] = set()  # what is removed, or about to be
 
     @classmethod
     @asynccontextmanager
@@ -71,7 +71,7 @@ class Spool:
             if spool._leaving:  # a disk that hangs does not hold up the exit
                 await asyncio.wait(spool._leaving, timeout=_LEAVING_S)
             lookers.shutdown(wait=False, cancel_futures=True)
-            writers.shutdown(wait=False, cancel_futures=True)
+            writers.shutdown(wait=False)  # what is to be removed then still is, if late
 
     async def find(self, key: str) -> "Spooled | None":
         """The entry, if it is there or is being made, by this process or another."""
@@ -84,15 +84,12 @@ class Spool:
         Raises `Begun` if somebody was faster. To find it may fail all the same, if it is gone
         again; then begin.
         """
-        begun = asyncio.create_task(self._begun(key, most_bytes))
+        beginning = self._lookers.submit(self._shelf.begin, key, most_bytes)
         try:
-            return await asyncio.shield(begun)
+            part = await _done(beginning, Part.close)
         except asyncio.CancelledError:
-            _kept(self._leaving, asyncio.create_task(_left(begun)))
+            _kept(self._leaving, asyncio.wrap_future(beginning))  # it ends when that is undone
             raise
-
-    async def _begun(self, key: str, most_bytes: int) -> "Growing | None":
-        part = await _done(self._lookers.submit(self._shelf.begin, key, most_bytes))
         if part is None:
             return None
         bell = self._bells[key] = asyncio.Event()
@@ -181,7 +178,7 @@ class Growing:
         most_bytes: int,
         pool: Pool,
         bell: asyncio.Event,
-        leaving: set[asyncio.Future[None]],
+        leaving: set[asyncio.Future[Any]],
     ) -> None:
         self.key = key
         self._part = part
@@ -196,17 +193,24 @@ class Growing:
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        closing = asyncio.wrap_future(self._pool.submit(self._part.close))
-        _kept(self._leaving, closing)
         try:
+            closing = asyncio.wrap_future(self._pool.submit(self._close))
+        except RuntimeError:  # there is no thread for it
+            self._close()
+        else:
+            _kept(self._leaving, closing)
             # Shielded: taken out of the pool's queue, it would keep the entry reserved for ever.
             await asyncio.shield(closing)
+        finally:
+            self._ring()
+
+    def _close(self) -> None:
+        try:
+            self._part.close()
         except (OSError, Unavailable) as left:
             # Not raised: it matters less than why the entry is left, and who looks for room next
             # removes the file.
             log.warning("part_not_removed", reason=str(left))
-        finally:
-            self._ring()
 
     async def append(self, data: bytes | memoryview) -> None:
         """Write *data* at the end; raise ValueError if more was not reserved."""
@@ -251,18 +255,16 @@ class Growing:
         self._size += count
 
 
-async def _left(begun: "asyncio.Task[Growing | None]") -> None:
-    """Take back what nobody waits for any more."""
-    with suppress(Begun, Unavailable):
-        growing = await begun
-        if growing is not None:
-            async with growing:
-                pass
+def _kept(futures: "set[asyncio.Future[Any]]", one: "asyncio.Future[Any]") -> None:
+    """Have it in the set as long as it is under way; how it ends is nobody's concern."""
 
+    def ended(one: "asyncio.Future[Any]") -> None:
+        futures.discard(one)
+        if not one.cancelled():
+            one.exception()
 
-def _kept(futures: "set[asyncio.Future[None]]", one: "asyncio.Future[None]") -> None:
     futures.add(one)
-    one.add_done_callback(futures.discard)
+    one.add_done_callback(ended)
 
 
 async def _done(call: "Future[T]", undo: "Callable[..., object] | None" = None) -> T:

@@ -24,7 +24,7 @@ class Pool(Executor):
         self._most = threads
         self._threads: list[threading.Thread] = []
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
-        self._idle = threading.Semaphore(0)
+        self._due = 0  # calls that are queued or being made
         self._lock = threading.Lock()
         self._closed = False
 
@@ -34,8 +34,9 @@ class Pool(Executor):
         with self._lock:
             if self._closed:
                 raise RuntimeError(f"the pool {self._name} is shut down")
-            if not self._idle.acquire(blocking=False) and len(self._threads) < self._most:
+            if len(self._threads) < min(self._most, self._due + 1):
                 self._start_thread()
+            self._due += 1
             self._jobs.put((future, lambda: fn(*args, **kwargs)))
         return future
 
@@ -85,4 +86,5 @@ class Pool(Executor):
                     del result
             # An idle thread must not keep the last call's arguments and result alive.
             del job, future, call
-            self._idle.release()
+            with self._lock:
+                self._due -= 1

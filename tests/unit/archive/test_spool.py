@@ -1,7 +1,9 @@
 """The spool as one process sees it."""
 
 import asyncio
+import fcntl
 import os
+import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from hashlib import blake2b
@@ -10,7 +12,7 @@ from pathlib import Path
 import pytest
 from blockbuster import BlockBuster, BlockBusterFunction, BlockingError
 
-from gateway.archive.spool import Begun, Spool
+from gateway.archive.spool import Begun, Growing, Spool
 from gateway.domain.errors import StreamBroken
 from tests.unit.archive.spools import (
     content,
@@ -449,7 +451,8 @@ async def test_to_leave_while_one_is_begun_for_nobody_leaves_nothing(directory: 
     for number in range(200):
         async with Spool.running(str(directory), BUDGET) as spool:
             beginning = asyncio.create_task(spool.begin(key_of(number), 900))
-            await asyncio.sleep(number * 0.000002)
+            for _ in range(number % 40):
+                await asyncio.sleep(0)
             if beginning.cancel():
                 await asyncio.gather(beginning, return_exceptions=True)
             elif (growing := beginning.result()) is not None:
@@ -457,3 +460,30 @@ async def test_to_leave_while_one_is_begun_for_nobody_leaves_nothing(directory: 
                     pass
 
         assert names(directory) == []
+
+
+async def test_a_spool_that_stays_locked_does_not_hold_up_the_exit(directory: Path) -> None:
+    """What was begun for nobody is taken back once it has the lock."""
+    async with Spool.running(str(directory), BUDGET) as spool:
+        locked = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+        fcntl.flock(locked, fcntl.LOCK_EX)
+        beginning = asyncio.create_task(spool.begin(key_of(1), 900))
+        await asyncio.sleep(0.1)
+        beginning.cancel()
+        await asyncio.gather(beginning, return_exceptions=True)
+        began = time.monotonic()
+    took_s = time.monotonic() - began
+    os.close(locked)
+
+    assert 4 < took_s < 8
+    async with Spool.running(str(directory), BUDGET) as spool, asyncio.timeout(10):
+        while (growing := await _begun(spool)) is None:
+            await asyncio.sleep(0.05)
+        async with growing:
+            assert names(directory) == [f"maker-{key_of(1)}", f"part-{key_of(1)}"]
+
+
+async def _begun(spool: Spool) -> Growing | None:
+    with suppress(Begun):
+        return await spool.begin(key_of(1), 900)
+    return None

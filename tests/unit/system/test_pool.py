@@ -95,3 +95,24 @@ assert pool.submit(int).result(5) == 0
 assert made == []
 """
     subprocess.run([sys.executable, "-c", program], check=True, timeout=20)
+
+
+def test_a_pool_that_could_have_no_more_threads_has_them_later() -> None:
+    program = """
+import resource, threading
+from gateway.system.pool import Pool
+pool, gate = Pool("test", 3), threading.Event()
+pool.submit(gate.wait)
+soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+threading.stack_size(1 << 30)
+resource.setrlimit(resource.RLIMIT_AS, (1 << 30, hard))
+queued = [pool.submit(int) for _ in range(5)]
+resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+threading.stack_size(0)
+meeting = threading.Barrier(2)
+met = [pool.submit(meeting.wait, 10) for _ in range(2)]
+assert sorted(each.result(10) for each in met) == [0, 1]
+assert [each.result(10) for each in queued] == [0] * 5
+gate.set()
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=20)
