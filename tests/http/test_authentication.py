@@ -233,12 +233,11 @@ async def test_a_key_expires(root: Path, hours: int, status: int) -> None:
 
 
 async def test_a_key_expires_while_the_gateway_runs(root: Path) -> None:
-    when = (datetime.now(UTC) + timedelta(seconds=4)).isoformat()
-    async with running(root, {"auth": {"keys": [key_entry(expires=when)]}}) as gateway:
+    when = datetime.now(UTC) + timedelta(seconds=4)
+    async with running(root, {"auth": {"keys": [key_entry(expires=when.isoformat())]}}) as gateway:
         before = (await gateway.files()).status
-        async with asyncio.timeout(15):
-            while (after := (await gateway.files()).status) == before:
-                await asyncio.sleep(0.1)
+        await asyncio.sleep((when - datetime.now(UTC)).total_seconds() + 0.1)
+        after = (await gateway.files()).status
 
     assert (before, after) == (200, 401)
 
@@ -311,7 +310,7 @@ async def test_a_key_has_a_rate(root: Path) -> None:
         other = await ask(gateway.port, FILES, "X-API-Key: two")
 
     assert [answer.status for answer in mine] == [200] * 5 + [429] * 3
-    assert mine[-1].header("Retry-After") in ("11", "12")
+    assert mine[-1].header("Retry-After") == "12"
     assert other.status == 200
 
 

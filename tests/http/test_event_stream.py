@@ -243,7 +243,7 @@ async def test_a_stream_ends_with_the_permission_for_it(root):
         await Wire.connect(gateway.port) as wire,
     ):
         await wire.send(head(STREAM, AUTH))
-        answer = await asyncio.wait_for(wire.answer(), 15)
+        answer = await asyncio.wait_for(wire.answer(), 7)
 
     assert (answer.status, answer.complete) == (200, True)
 

@@ -49,7 +49,7 @@ async def test_archives_come_right_while_helpers_are_killed(root: Path, tmp_path
 
     await started(0, before)
     async with asyncio.timeout(5):
-        while descriptors() > open_before:
+        while descriptors() != open_before:
             await asyncio.sleep(0.01)
 
 
@@ -80,7 +80,7 @@ async def test_what_is_left_at_once_leaves_neither_process_nor_descriptor() -> N
 
     await started(0, before)
     async with asyncio.timeout(5):
-        while descriptors() > open_before:
+        while descriptors() != open_before:
             await asyncio.sleep(0.01)
 
 

@@ -366,7 +366,7 @@ async def test_to_finish_takes_no_longer_than_the_limit(archiver: Archiver) -> N
     source = Fetched(TREE, gate=asyncio.Event())
     plan = await plan_by(archiver, source)
     async with AsyncExitStack() as owner, await begun(archiver, plan, source, owner) as made:
-        await asyncio.wait_for(archiver.finish(0.1), 5)
+        await asyncio.wait_for(archiver.finish(0.1), 1)
         with pytest.raises(StreamBroken):
             await made.completed()
 

@@ -84,8 +84,8 @@ def open_files() -> int:
     return len(os.listdir("/proc/self/fd"))
 
 
-async def no_more_open_than(count: int) -> None:
+async def only_open(count: int) -> None:
     """Wait for it: a thread closes what it has open after its task has gone."""
     async with asyncio.timeout(5):
-        while open_files() > count:
+        while open_files() != count:
             await asyncio.sleep(0.01)

@@ -15,7 +15,7 @@ from gateway.executors.local.local import Local
 from gateway.system.descriptor import Descriptor
 from gateway.system.reading import PIECE
 from tests import needs
-from tests.unit.executors.local.rig import Place, no_more_open_than, open_files, running
+from tests.unit.executors.local.rig import Place, only_open, open_files, running
 
 F = WorkspacePath((b"f",))
 BODY = random.Random(1).randbytes(3 * PIECE + 12_345)
@@ -203,7 +203,7 @@ async def test_cancelled_readers_leave_no_file_open(place: Place, executor: Loca
         task.cancel()
         await asyncio.wait([task])
 
-    await no_more_open_than(before)
+    await only_open(before)
 
 
 def test_a_held_descriptor_is_closed_by_the_last_thread_that_holds_it(tmp_path: Path) -> None:
