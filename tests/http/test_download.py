@@ -663,6 +663,19 @@ async def test_a_client_that_leaves_frees_the_file(gateway: Gateway, files: Path
     await eventually(lambda: held(gateway.port) <= before)
 
 
+async def test_the_end_of_a_file_does_not_wait_for_more(gateway: Gateway, files: Path) -> None:
+    """TCP keeps a segment back for 200 ms that is not full, if it is told that more will come."""
+    waits = []
+    async with await Wire.connect(gateway.port) as wire:
+        for _ in range(5):
+            began = time.monotonic()
+            answer = await wire.ask(FILES + "large", AUTH)
+            waits.append(time.monotonic() - began)
+            assert answer.body == LARGE
+
+    assert min(waits) < 0.15
+
+
 async def test_forty_downloads_at_once_do_not_mix(gateway: Gateway, files: Path) -> None:
     contents = {f"f{n}": random.Random(n).randbytes(400_000) for n in range(40)}
     plant(files, dict(contents))
