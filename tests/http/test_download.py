@@ -663,15 +663,17 @@ async def test_a_client_that_leaves_frees_the_file(gateway: Gateway, files: Path
     await eventually(lambda: held(gateway.port) <= before)
 
 
-async def test_the_end_of_a_file_does_not_wait_for_more(gateway: Gateway, files: Path) -> None:
+async def test_the_end_of_a_file_does_not_wait_for_more(gateway: Gateway, root: Path) -> None:
     """TCP keeps a segment back for 200 ms that is not full, if it is told that more will come."""
+    data = 2 * LARGE
+    plant(root, {"s1/huge": data})
     waits = []
     async with await Wire.connect(gateway.port) as wire:
         for _ in range(5):
             began = time.monotonic()
-            answer = await wire.ask(FILES + "large", AUTH)
+            answer = await wire.ask(FILES + "huge", AUTH)
             waits.append(time.monotonic() - began)
-            assert answer.body == LARGE
+            assert answer.body == data
 
     assert min(waits) < 0.15
 
