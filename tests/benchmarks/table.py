@@ -24,7 +24,8 @@ NOTES = (
     "over HTTP, programs write to the client's socket themselves. MB/s counts the bytes of the "
     "files, not of the archive. All compress at level 1, but zip-6. Before every archive a file of "
     "its workspace is written anew, so the gateway makes it each time, and keeps it, in memory: "
-    "no disk is measured. Only the row that asks once more is sent what was kept.",
+    "no disk is measured, and that memory has been used before. Only the row that asks once more "
+    "is sent what was kept.",
     "zipstream-ng, zip-1, copyparty and tar-pigz are so slow that they get a workspace of the same "
     "kind as the others' 600 MB, with a quarter of the files: hence size in percent.",
     "Lookups come at their times, whether or not those before them are answered, and are timed "
