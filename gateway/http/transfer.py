@@ -6,7 +6,7 @@ import fcntl
 import os
 import socket
 from collections.abc import AsyncGenerator, Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager, nullcontext, suppress
 from time import monotonic
 
 from aiohttp import web
@@ -23,7 +23,8 @@ from gateway.system.readiness import writable
 _TURN = 1 << 20  # bytes; neighbours get the loop between turns
 _GRAIN = 128 << 10
 _PIPE = 512 << 10  # bytes; of the usual 64 KiB the trips cost a third more than what they move
-_MANY = 4 << 20  # bytes
+_LONG = 4 << 20  # bytes
+_long_ones: set[socket.socket] = set()  # to which stretches of so many bytes are being sent
 _SPAN = 1 << 20  # bytes checked for being cached, and sent, at once
 
 
@@ -103,7 +104,7 @@ class Transfer:
                 await chunks.aclose()
 
     async def _send_growing(
-        self, sock: int, descriptor: int, stream: FileStream, first: int
+        self, sock: socket.socket, descriptor: int, stream: FileStream, first: int
     ) -> None:
         """Send a file to the end that it will have, in chunks (RFC 9112, 7.1)."""
         end_of_chunk = b""
@@ -114,23 +115,23 @@ class Transfer:
             end_of_chunk = b"\r\n"
         await self._put(sock, end_of_chunk)
 
-    async def _put(self, sock: int, data: bytes) -> None:
+    async def _put(self, sock: socket.socket, data: bytes) -> None:
         while data:
             try:
-                data = data[os.write(sock, data) :]
+                data = data[sock.send(data) :]
             except BlockingIOError:
-                await self._pace.wait(writable(sock))
+                await self._pace.wait(writable(sock.fileno()))
 
     async def _sendfile(
-        self, sock: int, descriptor: int, stream: FileStream, first: int, count: int
+        self, sock: socket.socket, descriptor: int, stream: FileStream, first: int, count: int
     ) -> None:
         end = first + count
         while first < end:
             there = min(end, await stream.reach(first))
             if first >= there:
                 raise StreamBroken("the file is shorter than it was to be")
-            with _full_segments(sock, there - first):
-                await self._send_stretch(sock, descriptor, stream, first, there)
+            with _long_stretch(sock) if there - first >= _LONG else nullcontext():
+                await self._send_stretch(sock.fileno(), descriptor, stream, first, there)
             first = there
 
     async def _send_stretch(
@@ -164,9 +165,9 @@ class Transfer:
                 left -= held
                 while held:
                     try:
-                        sent = os.splice(outlet, sock, held, flags=os.SPLICE_F_NONBLOCK)
+                        sent = os.splice(outlet, sock.fileno(), held, flags=os.SPLICE_F_NONBLOCK)
                     except BlockingIOError:
-                        await self._pace.wait(writable(sock))
+                        await self._pace.wait(writable(sock.fileno()))
                         continue
                     held -= sent
                     await self._moved(sent)
@@ -208,35 +209,34 @@ def _transport(request: web.BaseRequest) -> asyncio.Transport:
     return transport
 
 
-@contextmanager
-def _own_socket(request: web.BaseRequest) -> Iterator[int]:
+def _own_socket(request: web.BaseRequest) -> socket.socket:
     """The client's socket under our own descriptor: the loop lets nobody watch a transport's."""
-    sock = os.dup(_transport(request).get_extra_info("socket").fileno())
-    try:
-        yield sock
-    finally:
-        os.close(sock)
+    theirs = _transport(request).get_extra_info("socket")
+    return socket.socket(theirs.family, theirs.type, theirs.proto, os.dup(theirs.fileno()))
 
 
 @contextmanager
-def _full_segments(sock: int, count: int) -> Iterator[None]:
-    """Have TCP send no half segments but the last, if *count* bytes are many.
+def _long_stretch(sock: socket.socket) -> Iterator[None]:
+    """While no other is being sent, have TCP send no half segments of this one but the last.
 
-    sendfile's pages come to it in small lots. Put together, they take a quarter less of the
-    processor; but many short answers at once take more. (It is nginx' `tcp_nopush`.)
+    sendfile's pages come to it in small lots, and a reader that waits for them is woken for each:
+    to put them together (nginx' `tcp_nopush`) takes a quarter less of the processor. Readers that
+    share a processor do not wait, and have less of them so.
     """
-    if count < _MANY:
+    for other in _long_ones:
+        _cork(other, on=False)
+    _cork(sock, on=not _long_ones)
+    _long_ones.add(sock)
+    try:
         yield
-        return
-    with socket.socket(fileno=os.dup(sock)) as own:
-        if own.family not in (socket.AF_INET, socket.AF_INET6):
-            yield
-            return
-        own.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)
-        try:
-            yield
-        finally:
-            own.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 0)
+    finally:
+        _long_ones.discard(sock)
+        _cork(sock, on=False)
+
+
+def _cork(sock: socket.socket, *, on: bool) -> None:
+    if sock.family in (socket.AF_INET, socket.AF_INET6):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, on)
 
 
 @contextmanager

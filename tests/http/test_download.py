@@ -665,7 +665,7 @@ async def test_a_client_that_leaves_frees_the_file(gateway: Gateway, files: Path
 
 async def test_the_end_of_a_file_does_not_wait_for_more(gateway: Gateway, root: Path) -> None:
     """TCP keeps a segment back for 200 ms that is not full, if it is told that more will come."""
-    data = 2 * LARGE
+    data = bytes(8 << 20)  # enough for that to be worth while
     plant(root, {"s1/huge": data})
     waits = []
     async with await Wire.connect(gateway.port) as wire:

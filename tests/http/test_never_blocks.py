@@ -41,7 +41,7 @@ _DELIBERATE = {
     "io.TextIOWrapper.read": [("prometheus_client/process_collector.py", {"collect"})],
     "os.listdir": [("prometheus_client/process_collector.py", {"collect"})],
     # Each span is first asked for with RWF_NOWAIT, and fetched by the pool if it is not in memory.
-    "os.sendfile": [("gateway/http/transfer.py", {"_sendfile"})],
+    "os.sendfile": [("gateway/http/transfer.py", {"_send_stretch"})],
 }
 
 

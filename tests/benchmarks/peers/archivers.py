@@ -1,6 +1,7 @@
 """The peers that only archives are asked of, and the gateway with a place to keep them."""
 
 import contextlib
+import functools
 import os
 import shutil
 import sys
@@ -22,7 +23,7 @@ def gateway_archives(bench: Bench) -> Iterator[Server]:
     # What the kernel writes to the disk meanwhile would be counted for whoever runs next.
     place = _IN_MEMORY if os.path.isdir(_IN_MEMORY) else bench.home
     if place == _IN_MEMORY:
-        _touch_memory(_SPOOL_BYTES)
+        _touch_memory()
     with tempfile.TemporaryDirectory(prefix="gateway-bench-", dir=place) as spool:
         keeping = f"spool: {{dir: {spool}, bytes: {_SPOOL_BYTES}}}\n"
         limits = f"archives_at_once: {_AT_ONCE}"
@@ -31,14 +32,16 @@ def gateway_archives(bench: Bench) -> Iterator[Server]:
             yield server
 
 
-def _touch_memory(count: int) -> None:
-    """Have *count* bytes from the host of a virtual machine, which takes longer than to fill them.
+@functools.cache
+def _touch_memory() -> None:
+    """Have what the spool needs from a virtual machine's host, which is slower than to fill it.
 
-    A gateway that has run for a while has them; what the host needs is not to be measured.
+    A gateway that has run for a while has it; what the host needs is not to be measured.
     """
     piece = bytes(1 << 20)
+    room = shutil.disk_usage(_IN_MEMORY).free
     with tempfile.TemporaryFile(dir=_IN_MEMORY) as file:
-        for _ in range(count // len(piece)):
+        for _ in range(min(_SPOOL_BYTES, room) // len(piece)):
             file.write(piece)
 
 
