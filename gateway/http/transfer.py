@@ -23,9 +23,10 @@ from gateway.system.readiness import writable
 _TURN = 1 << 20  # bytes; neighbours get the loop between turns
 _GRAIN = 128 << 10
 _PIPE = 512 << 10  # bytes; of the usual 64 KiB the trips cost a third more than what they move
-_LONG = 4 << 20  # bytes
-_long_ones: set[socket.socket] = set()  # to which stretches of so many bytes are being sent
+_LONG = 4 << 20  # bytes; shorter stretches are sent faster as they come
 _SPAN = 1 << 20  # bytes checked for being cached, and sent, at once
+
+_long_ones: set[socket.socket] = set()  # to which long stretches are being sent
 
 
 def complete_head(request: web.BaseRequest, response: web.StreamResponse) -> None:
@@ -220,8 +221,8 @@ def _long_stretch(sock: socket.socket) -> Iterator[None]:
     """While no other is being sent, have TCP send no half segments of this one but the last.
 
     sendfile's pages come to it in small lots, and a reader that waits for them is woken for each:
-    to put them together (nginx' `tcp_nopush`) takes a quarter less of the processor. Readers that
-    share a processor do not wait, and have less of them so.
+    to put them together (nginx' `tcp_nopush`) takes a quarter less of the processor. Several
+    readers do not wait for the gateway but for a processor, and are served more slowly so.
     """
     for other in _long_ones:
         _cork(other, on=False)
